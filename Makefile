@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+#
+# make             the helper and the libraries, into build/
+# make demo        the main job on a scratch root, as an ordinary user
+# make check       all tests; PYTEST_ARGS='-k name' chooses
+# make install     PREFIX= SBINDIR= LIBDIR= INCLUDEDIR= MANDIR= DESTDIR=
+# make install-netcf-transaction DIR=   the name under which libnetcf looks for it
+# make test-lib    the core with its test seam, every symbol visible
+# make uninstall, make clean
+
+include csrc/sources.mk
+
+VERSION := $(shell cat VERSION)
+BUILD ?= build
+
+PREFIX ?= /usr/local
+SBINDIR ?= $(PREFIX)/sbin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+INSTALL ?= install
+OBJCOPY ?= objcopy
+
+PYTHON ?= python3
+VENV ?= .venv
+
+CFLAGS ?= -O2
+HELPER_CFLAGS ?= -Os
+TEST_CFLAGS ?= -O1 -g
+
+all: helper lib
+helper: $(BUILD)/networking-config
+lib: $(BUILD)/libncf.so $(BUILD)/libncf.a
+test-lib: $(BUILD)/test/libncf-test.so
+
+.PHONY: all helper lib test-lib demo check clean
+.PHONY: install uninstall install-netcf-transaction
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+# --- the tool chain ---------------------------------------------------------
+
+# $(call links,COMMAND): "yes" if COMMAND compiles and links a program.
+links = $(shell d=$$(mktemp -d) && echo 'int main(void) { return 0; }' >$$d/t.c && \
+	$(1) $$d/t.c -o $$d/t >$$d/log 2>&1 && echo yes; rm -rf $$d)
+
+# musl makes a static helper of a tenth of the size.  Only the usual compiler
+# is replaced: one that was asked for may be for another machine.
+ifeq ($(filter-out cc gcc,$(CC)),)
+HELPER_CC ?= $(if $(call links,musl-gcc -static),musl-gcc,$(CC))
+endif
+HELPER_CC ?= $(CC)
+HELPER_CC := $(HELPER_CC)
+HELPER_STATIC := $(if $(call links,$(HELPER_CC) -static),-static)
+
+FORTIFY := $(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,\
+	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+BASE_CFLAGS := -std=c11 -D_GNU_SOURCE -DNCF_VERSION='"$(VERSION)"' $(FORTIFY) \
+	-Wall -Wextra -Wpedantic -Wconversion -Wshadow -fstack-protector-strong -MMD -MP
+BASE_LDFLAGS := -Wl,-z,relro -Wl,-z,now
+
+# --- what is built ----------------------------------------------------------
+
+LIB_OBJECTS := $(CORE:%.c=$(BUILD)/lib/%.o)
+HELPER_OBJECTS := $(CORE:%.c=$(BUILD)/helper/%.o) $(BUILD)/helper/networking-config.o
+TEST_OBJECTS := $(CORE:%.c=$(BUILD)/test/%.o)
+
+$(BUILD)/lib/%.o: csrc/%.c Makefile VERSION
+	@mkdir -p $(@D)
+	$(CC) $(BASE_CFLAGS) -fPIC $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(BUILD)/helper/%.o: csrc/%.c Makefile VERSION
+	@mkdir -p $(@D)
+	$(HELPER_CC) $(BASE_CFLAGS) -ffunction-sections -fdata-sections \
+		$(CPPFLAGS) $(HELPER_CFLAGS) -c -o $@ $<
+
+$(BUILD)/test/%.o: csrc/%.c Makefile VERSION
+	@mkdir -p $(@D)
+	$(CC) $(BASE_CFLAGS) -fPIC -DNCF_SEAM $(CPPFLAGS) $(TEST_CFLAGS) -c -o $@ $<
+
+$(BUILD)/networking-config: $(HELPER_OBJECTS)
+	$(HELPER_CC) $(HELPER_STATIC) -s -Wl,--gc-sections $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^
+
+# A process may hold libnetcf too, which defines some of the same names: calls
+# inside the library must not end up there.
+$(BUILD)/libncf.so.0: $(LIB_OBJECTS) csrc/ncf.map
+	$(CC) -shared -Wl,-soname,libncf.so.0 -Wl,--version-script=csrc/ncf.map \
+		-Wl,-Bsymbolic-functions -Wl,-z,defs $(BASE_LDFLAGS) $(LDFLAGS) \
+		-o $@ $(LIB_OBJECTS)
+
+$(BUILD)/libncf.so: $(BUILD)/libncf.so.0
+	ln -sf libncf.so.0 $@
+
+# One object with only the public names global, so that a program's own
+# functions never meet ours.
+$(BUILD)/libncf.a: $(LIB_OBJECTS) csrc/ncf.map
+	$(CC) -r -nostdlib -o $(BUILD)/lib/libncf.o $(LIB_OBJECTS)
+	sed -n 's/^[[:space:]]*\(ncf_[a-z_]*\);.*/\1/p' csrc/ncf.map >$(BUILD)/lib/public
+	$(OBJCOPY) --keep-global-symbols=$(BUILD)/lib/public $(BUILD)/lib/libncf.o
+	rm -f $@
+	$(AR) rcs $@ $(BUILD)/lib/libncf.o
+
+$(BUILD)/test/libncf-test.so: $(TEST_OBJECTS)
+	$(CC) -shared $(LDFLAGS) -o $@ $^
+
+-include $(LIB_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d)
+
+# --- installed --------------------------------------------------------------
+
+MAN_PAGE := $(wildcard docs/man/networking-config.8)
+INSTALLED := $(SBINDIR)/networking-config $(LIBDIR)/libncf.so.0 $(LIBDIR)/libncf.so \
+	$(LIBDIR)/libncf.a $(LIBDIR)/pkgconfig/ncf.pc $(INCLUDEDIR)/ncf.h \
+	$(MANDIR)/man8/networking-config.8
+
+install: all
+	$(INSTALL) -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
+	$(INSTALL) -m 755 $(BUILD)/networking-config $(DESTDIR)$(SBINDIR)
+	$(INSTALL) -m 755 $(BUILD)/libncf.so.0 $(DESTDIR)$(LIBDIR)
+	ln -sf libncf.so.0 $(DESTDIR)$(LIBDIR)/libncf.so
+	$(INSTALL) -m 644 $(BUILD)/libncf.a $(DESTDIR)$(LIBDIR)
+	$(INSTALL) -m 644 csrc/ncf.h $(DESTDIR)$(INCLUDEDIR)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
+		-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+		ncf.pc.in >$(BUILD)/ncf.pc
+	$(INSTALL) -m 644 $(BUILD)/ncf.pc $(DESTDIR)$(LIBDIR)/pkgconfig
+ifneq ($(MAN_PAGE),)
+	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man8
+	$(INSTALL) -m 644 $(MAN_PAGE) $(DESTDIR)$(MANDIR)/man8
+endif
+
+# Where libnetcf looks is compiled into it, so DIR has no default.
+install-netcf-transaction:
+	$(if $(DIR),,$(error say where, e.g. make $@ DIR=/usr/libexec))
+	$(INSTALL) -d $(DESTDIR)$(DIR)
+	ln -sf $(SBINDIR)/networking-config $(DESTDIR)$(DIR)/netcf-transaction.sh
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+
+clean:
+	rm -rf $(BUILD)
+
+# --- demo and check ---------------------------------------------------------
+
+# Say what a fresh machine lacks before anything is downloaded or compiled.
+ifneq ($(filter demo check,$(MAKECMDGOALS)),)
+LACKING := $(if $(call links,$(CC)),,a C compiler) $(shell $(PYTHON) -c 'import os, sys, sysconfig; \
+from importlib.util import find_spec; \
+header = os.path.join(sysconfig.get_path("include"), "Python.h"); \
+print("" if sys.version_info >= (3, 9) else "Python >= 3.9", \
+"" if find_spec("venv") and find_spec("ensurepip") else "venv and ensurepip", \
+"" if os.path.exists(header) else "Python.h")' 2>/dev/null || echo 'Python >= 3.9')
+ifneq ($(strip $(LACKING)),)
+$(error This machine lacks: $(strip $(LACKING)). Install it with one of: \
+apt install build-essential python3-venv python3-dev (Debian), \
+dnf install gcc make python3-devel (Fedora), \
+apk add gcc musl-dev make python3-dev (Alpine))
+endif
+MAKEFLAGS += --silent
+endif
+
+# The virtual environment is the only Python that counts here, and the flags
+# of this make are not for the one that builds the wheel.
+unexport PYTHONPATH PYTHONHOME
+IN_VENV := MAKEFLAGS= $(VENV)/bin
+
+PACKAGE := pyproject.toml setup.py build_ffi.py MANIFEST.in Makefile VERSION \
+	$(wildcard netcf_py/*.py netcf_py/*.pyi csrc/*.c csrc/*.h csrc/ncf.map csrc/sources.mk)
+
+PIP_INSTALL := $(IN_VENV)/pip install --quiet --disable-pip-version-check
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# setuptools would pack what an earlier build left there.
+$(VENV)/installed: $(VENV)/bin/python $(PACKAGE)
+	@echo "Installing netcf_py into $(VENV) ..."
+	rm -rf build/python
+	$(PIP_INSTALL) .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/bin/python $(PACKAGE)
+	@echo "Installing netcf_py and what its tests need into $(VENV) ..."
+	rm -rf build/python
+	$(PIP_INSTALL) '.[test]'
+	touch $@ $(VENV)/installed
+
+demo: all $(VENV)/installed
+	$(IN_VENV)/python demo/demo.py
+
+check: all test-lib $(VENV)/installed-test
+	NCF_BUILD_DIR=$(abspath $(BUILD)) $(IN_VENV)/pytest $(PYTEST_ARGS)

@@ -1,0 +1,597 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Responsible for the bytes of a snapshot: pure functions over buffers.
+ * MUST NOT touch a file; MUST refuse every byte it did not write itself.
+ */
+#include "archive.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define VERSION_LINE "netcf 1\n"
+#define CONTENT_LINE "content 0000000000000000\n"
+enum {
+    CONTENT_AT = sizeof(VERSION_LINE) - 1 + 8, /* the sixteen digits */
+    HEADER_LINES = sizeof(VERSION_LINE) - 1 + sizeof(CONTENT_LINE) - 1
+};
+
+/* ---- tar ---- */
+
+struct ustar {
+    char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], checksum[8], type;
+    char linkname[100], magic[8], uname[32], gname[32], devmajor[8], devminor[8], prefix[155];
+    char unused[12];
+};
+_Static_assert(sizeof(struct ustar) == ARCHIVE_BLOCK, "ustar header");
+
+static void pad_block(struct buffer *b)
+{
+    static const char zeros[ARCHIVE_BLOCK];
+
+    buffer_add(b, zeros, (ARCHIVE_BLOCK - b->len % ARCHIVE_BLOCK) % ARCHIVE_BLOCK);
+}
+
+/* Octal, cut to the field: what does not fit is said again in the pax header. */
+static void octal(char *field, size_t size, uint64_t value)
+{
+    for (size_t i = size - 1; i-- > 0; value >>= 3)
+        field[i] = (char)('0' + (value & 7));
+}
+
+static void text_field(char *field, size_t size, const char *text)
+{
+    size_t n = strlen(text);
+
+    memcpy(field, text, n < size ? n : size);
+}
+
+static void add_ustar(struct buffer *b, struct ustar *h)
+{
+    unsigned sum = 0;
+
+    memcpy(h->magic, "ustar\00000", 8);
+    memset(h->checksum, ' ', sizeof(h->checksum));
+    for (size_t i = 0; i < sizeof(*h); i++)
+        sum += ((const unsigned char *)h)[i];
+    octal(h->checksum, 7, sum);
+    buffer_add(b, h, sizeof(*h));
+}
+
+/* "LENGTH KEY=VALUE\n", where the length counts itself. */
+static void pax_record(struct buffer *b, const char *key, const char *attr, const void *value,
+                       size_t len)
+{
+    size_t rest = 1 + strlen(key) + strlen(attr) + 1 + len + 1, total = rest + 1;
+    char digits[24];
+
+    for (size_t before = 0; before != total;) {
+        before = total;
+        total = rest + (size_t)snprintf(digits, sizeof(digits), "%zu", total);
+    }
+    buffer_text(b, digits);
+    buffer_text(b, " ");
+    buffer_text(b, key);
+    buffer_text(b, attr);
+    buffer_text(b, "=");
+    buffer_add(b, value, len);
+    buffer_text(b, "\n");
+}
+
+static void pax_text(struct buffer *b, const char *key, const char *value)
+{
+    pax_record(b, key, "", value, strlen(value));
+}
+
+static void pax_number(struct buffer *b, const char *key, uint64_t value)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+    pax_text(b, key, text);
+}
+
+/* What the old header has no room for. */
+static void pax_records(struct buffer *b, const struct entry *e, const char *path,
+                        const char *linkname)
+{
+    struct xattr x;
+    char text[48];
+
+    if (e->st.mtime.nsec || e->st.mtime.sec < 0 || e->st.mtime.sec >> 33) {
+        bool back = e->st.mtime.sec < 0 && e->st.mtime.nsec;
+
+        /* A decimal fraction counts away from zero, a timespec always forward. */
+        snprintf(text, sizeof(text), "%s%lld.%09u", back && e->st.mtime.sec == -1 ? "-" : "",
+                 (long long)(e->st.mtime.sec + back),
+                 back ? 1000000000u - e->st.mtime.nsec : e->st.mtime.nsec);
+        pax_text(b, "mtime", text);
+    }
+    if (strlen(path) > sizeof(((struct ustar *)0)->name))
+        pax_text(b, "path", path);
+    if (strlen(linkname) > sizeof(((struct ustar *)0)->linkname))
+        pax_text(b, "linkpath", linkname);
+    if (e->st.uid > 07777777)
+        pax_number(b, "uid", e->st.uid);
+    if (e->st.gid > 07777777)
+        pax_number(b, "gid", e->st.gid);
+    if (e->st.flags) {
+        snprintf(text, sizeof(text), "%s%s%s", e->st.flags & FLAG_IMMUTABLE ? ",schg" : "",
+                 e->st.flags & FLAG_APPEND ? ",sappnd" : "",
+                 e->st.flags & FLAG_NODUMP ? ",nodump" : "");
+        pax_text(b, "SCHILY.fflags", text + 1);
+    }
+    for (size_t i = 0; xattr_next(e->xattr, e->xattr_len, &i, &x);)
+        pax_record(b, "SCHILY.xattr.", x.name, x.value, x.len);
+}
+
+static void add_header(struct buffer *b, const struct entry *e, char type, const char *path,
+                       const char *linkname, uint64_t size)
+{
+    struct ustar h = { .type = type };
+
+    text_field(h.name, sizeof(h.name), path);
+    text_field(h.linkname, sizeof(h.linkname), linkname);
+    octal(h.mode, sizeof(h.mode), e->st.mode & 07777);
+    octal(h.uid, sizeof(h.uid), e->st.uid);
+    octal(h.gid, sizeof(h.gid), e->st.gid);
+    octal(h.size, sizeof(h.size), size);
+    octal(h.mtime, sizeof(h.mtime), e->st.mtime.sec < 0 ? 0 : (uint64_t)e->st.mtime.sec);
+    add_ustar(b, &h);
+}
+
+static const struct entry plain = { .st = { .mode = 0600 } };
+
+void archive_member(struct buffer *b, const struct entry *e, const struct entry *first)
+{
+    const char *linkname = first != e ? first->path : e->type == 'l' ? e->target : "";
+    char type = first != e ? '1' : e->type == 'l' ? '2' : e->type == 'd' ? '5' : '0';
+    char path[PATH_SIZE + 1];
+    AUTO_BUFFER pax = { 0 };
+
+    snprintf(path, sizeof(path), "%s%s", e->path, type == '5' ? "/" : "");
+    pax_records(&pax, e, path, linkname);
+    if (pax.len) {
+        add_header(b, &plain, 'x', "pax", "", pax.len);
+        buffer_add(b, pax.data, pax.len);
+        pad_block(b);
+    }
+    b->failed = b->failed || pax.failed;
+    add_header(b, e, type, path, linkname, type == '0' ? e->st.size : 0);
+}
+
+void archive_manifest_member(struct buffer *b, size_t manifest_len)
+{
+    add_header(b, &plain, '0', PATH_STATE "/manifest", "", manifest_len);
+}
+
+/* ---- manifest, writing ---- */
+
+static const char hex_digits[] = "0123456789abcdef";
+
+/* Bytes as one word of printable ASCII: %XX for the rest. */
+static void add_word(struct buffer *b, const void *bytes, size_t n)
+{
+    const unsigned char *p = bytes;
+    size_t plain_run = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        char escaped[3] = { '%', hex_digits[p[i] >> 4], hex_digits[p[i] & 15] };
+
+        if (p[i] > ' ' && p[i] < 0x7f && p[i] != '%') {
+            plain_run++;
+            continue;
+        }
+        buffer_add(b, p + i - plain_run, plain_run);
+        buffer_add(b, escaped, sizeof(escaped));
+        plain_run = 0;
+    }
+    buffer_add(b, p + n - plain_run, plain_run);
+}
+
+static void add_hex(struct buffer *b, const unsigned char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        buffer_format(b, "%02x", bytes[i]);
+}
+
+static void add_line(struct buffer *b, const char *key, const char *value)
+{
+    buffer_text(b, key);
+    buffer_text(b, " ");
+    add_word(b, value, strlen(value));
+    buffer_text(b, "\n");
+}
+
+static void add_entry_lines(struct buffer *b, const struct entry *e)
+{
+    const struct sys_stat *st = &e->st;
+    struct xattr x;
+
+    buffer_format(b, "%c %o %u %u %lld.%09u %lld.%09u %llu %llu %u %x %llu %llu ",
+                  e->context ? 'p' : e->type, st->mode & 07777, st->uid, st->gid,
+                  (long long)st->mtime.sec, st->mtime.nsec, (long long)st->ctime.sec,
+                  st->ctime.nsec, (unsigned long long)st->dev, (unsigned long long)st->ino,
+                  st->nlink, st->flags, (unsigned long long)(e->type == 'f' ? st->size : 0),
+                  (unsigned long long)e->offset);
+    add_word(b, e->path, strlen(e->path));
+    buffer_text(b, "\n");
+    if (e->type == 'l')
+        add_line(b, "t", e->target);
+    for (size_t i = 0; xattr_next(e->xattr, e->xattr_len, &i, &x);) {
+        buffer_text(b, "x ");
+        add_word(b, x.name, strlen(x.name));
+        buffer_text(b, " ");
+        add_word(b, x.value, x.len);
+        buffer_text(b, "\n");
+    }
+}
+
+void archive_manifest(struct buffer *b, const struct manifest *m, const struct scope *scope,
+                      const struct listing *l)
+{
+    size_t pad;
+
+    buffer_text(b, VERSION_LINE CONTENT_LINE);
+    buffer_format(b, "kind %c\nid %s\nstarted %lld.%09u\nclock %llu\nby %u %u\n", (char)m->kind,
+                  m->id, (long long)m->started.sec, m->started.nsec,
+                  (unsigned long long)m->clock, m->uid, m->pid);
+    add_line(b, "program", m->program);
+    add_line(b, "boot", m->boot);
+    add_line(b, "note", m->note);
+    buffer_format(b, "deadline %u\n", m->deadline);
+    if (m->has_token) {
+        buffer_text(b, "token ");
+        add_hex(b, m->salt, sizeof(m->salt));
+        buffer_text(b, " ");
+        add_hex(b, m->token, sizeof(m->token));
+        buffer_text(b, "\n");
+    }
+    for (size_t i = 0; i < scope->count; i++)
+        add_line(b, scope->pattern[i].exclude ? "exclude" : "include", scope->pattern[i].text);
+    for (size_t i = 0; i < l->count; i++)
+        add_entry_lines(b, &l->entry[i]);
+    /* A comment fills the last block, so that the end line is at a known place. */
+    pad = ARCHIVE_BLOCK - (b->len + 2 + ARCHIVE_END_LINE) % ARCHIVE_BLOCK;
+    buffer_text(b, "#");
+    while (pad--)
+        buffer_text(b, ".");
+    buffer_text(b, "\n");
+    buffer_format(b, "end %012zu %016x\n", b->len + ARCHIVE_END_LINE, 0u);
+}
+
+static void put_hex64(char *digits, uint64_t value)
+{
+    for (int i = 15; i >= 0; i--, value >>= 4)
+        digits[i] = hex_digits[value & 15];
+}
+
+void archive_seal(struct buffer *manifest, uint64_t content)
+{
+    struct xxh64 sum;
+
+    if (manifest->failed)
+        return;
+    put_hex64(manifest->data + CONTENT_AT, content);
+    xxh64_init(&sum);
+    xxh64_add(&sum, manifest->data, manifest->len - 17);
+    put_hex64(manifest->data + manifest->len - 17, xxh64_value(&sum));
+}
+
+/* ---- manifest, reading ---- */
+
+static int hex_value(char c)
+{
+    const char *p = c ? strchr(hex_digits, c) : NULL;
+
+    return p ? (int)(p - hex_digits) : -1;
+}
+
+/* Digits of the given base up to `end`, which must follow; moves *p behind it. */
+static bool read_number(char **p, char end, unsigned base, uint64_t max, uint64_t *ret)
+{
+    uint64_t value = 0;
+    char *start = *p;
+
+    for (; **p != end; (*p)++) {
+        int digit = hex_value(**p);
+
+        if (digit < 0 || (unsigned)digit >= base || value > (UINT64_MAX - 15) / base)
+            return false;
+        value = value * base + (unsigned)digit;
+    }
+    /* Exactly as written: no leading zeros but in fields of fixed width. */
+    if (*p == start || (*start == '0' && *p - start > 1 && base != 16) || value > max)
+        return false;
+    (*p)++;
+    *ret = value;
+    return true;
+}
+
+static bool read_u32(char **p, char end, unsigned base, uint64_t max, uint32_t *ret)
+{
+    uint64_t value;
+
+    if (!read_number(p, end, base, max, &value))
+        return false;
+    *ret = (uint32_t)value;
+    return true;
+}
+
+static bool read_stamp(char **p, char end, struct stamp *ret)
+{
+    bool negative = **p == '-';
+    uint64_t sec, nsec = 0;
+
+    *p += negative;
+    if (!read_number(p, '.', 10, INT64_MAX, &sec))
+        return false;
+    for (int i = 0; i < 9; i++, (*p)++) {
+        if (**p < '0' || **p > '9')
+            return false;
+        nsec = nsec * 10 + (uint64_t)(**p - '0');
+    }
+    if (*(*p)++ != end)
+        return false;
+    *ret = (struct stamp){ negative ? -(int64_t)sec : (int64_t)sec, (uint32_t)nsec };
+    return true;
+}
+
+/* Undoes add_word() in place, up to `end`; the result has a NUL behind it. */
+static bool read_word(char **p, char end, char **ret, size_t *ret_len)
+{
+    char *in = *p, *out = *p;
+
+    *ret = *p;
+    for (; *in != end; in++, out++) {
+        if (*in <= ' ' || *in >= 0x7f)
+            return false;
+        *out = *in;
+        if (*in == '%') {
+            int high = hex_value(in[1]), low = high < 0 ? -1 : hex_value(in[2]);
+
+            if (low < 0)
+                return false;
+            *out = (char)(high << 4 | low);
+            in += 2;
+        }
+    }
+    *p = in + 1;
+    *ret_len = (size_t)(out - *ret);
+    *out = '\0';
+    return true;
+}
+
+/* A word without NUL bytes. */
+static bool read_string(char **p, char end, char **ret)
+{
+    size_t len;
+
+    return read_word(p, end, ret, &len) && strlen(*ret) == len;
+}
+
+static bool read_text(char **p, char *field, size_t size)
+{
+    char *text;
+
+    if (!read_string(p, '\n', &text) || strlen(text) >= size)
+        return false;
+    memcpy(field, text, strlen(text) + 1);
+    return true;
+}
+
+static bool read_hex(char **p, char end, unsigned char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++, *p += 2) {
+        int high = hex_value((*p)[0]), low = high < 0 ? -1 : hex_value((*p)[1]);
+
+        if (low < 0)
+            return false;
+        bytes[i] = (unsigned char)(high << 4 | low);
+    }
+    return *(*p)++ == end;
+}
+
+static bool take(char **p, const char *key)
+{
+    size_t n = strlen(key);
+
+    if (strncmp(*p, key, n) != 0)
+        return false;
+    *p += n;
+    return true;
+}
+
+static bool read_head(char **p, struct manifest *m)
+{
+    uint64_t kind;
+
+    if (!take(p, "kind "))
+        return false;
+    kind = (unsigned char)*(*p)++;
+    m->kind = (enum archive_kind)kind;
+    if ((kind != ARCHIVE_WHOLE && kind != ARCHIVE_ON_WRITE && kind != ARCHIVE_DISCARDED) ||
+        !take(p, "\nid ") || !read_text(p, m->id, sizeof(m->id)) || !take(p, "started ") ||
+        !read_stamp(p, '\n', &m->started) || !take(p, "clock ") ||
+        !read_number(p, '\n', 10, UINT64_MAX, &m->clock) || !take(p, "by ") ||
+        !read_u32(p, ' ', 10, UINT32_MAX, &m->uid) || !read_u32(p, '\n', 10, UINT32_MAX, &m->pid) ||
+        !take(p, "program ") || !read_text(p, m->program, sizeof(m->program)) ||
+        !take(p, "boot ") || !read_text(p, m->boot, sizeof(m->boot)) || !take(p, "note ") ||
+        !read_text(p, m->note, sizeof(m->note)) || !take(p, "deadline ") ||
+        !read_u32(p, '\n', 10, UINT32_MAX, &m->deadline))
+        return false;
+    m->has_token = take(p, "token ");
+    return !m->has_token || (read_hex(p, ' ', m->salt, sizeof(m->salt)) &&
+                             read_hex(p, '\n', m->token, sizeof(m->token)));
+}
+
+static bool read_patterns(char **p, struct scope *scope, struct error *err)
+{
+    char *text;
+    bool exclude;
+
+    for (;;) {
+        exclude = take(p, "exclude ");
+        if (!exclude && !take(p, "include "))
+            return true;
+        if (!read_string(p, '\n', &text) || scope_add(scope, text, exclude, err))
+            return false;
+    }
+}
+
+/* The lines that belong to the entry before: t TARGET, x NAME VALUE. */
+static bool read_entry_rest(char **p, struct entry *e, struct listing *l)
+{
+    AUTO_BUFFER packed = { 0 };
+    char *name, *value, *target;
+    size_t len;
+
+    if (e->type == 'l') {
+        if (!take(p, "t ") || !read_string(p, '\n', &target) || !*target)
+            return false;
+        e->target = target;
+    }
+    while (take(p, "x ")) {
+        if (!read_string(p, ' ', &name) || !*name || !read_word(p, '\n', &value, &len))
+            return false;
+        xattr_pack(&packed, name, value, len);
+    }
+    e->xattr_len = packed.len;
+    e->xattr = packed.len ? (unsigned char *)arena_copy(&l->memory, packed.data, packed.len) : NULL;
+    return !packed.failed && (!packed.len || e->xattr);
+}
+
+static uint32_t type_bits(char type)
+{
+    return type == 'f' ? S_IFREG : type == 'd' ? S_IFDIR : type == 'l' ? S_IFLNK : 0;
+}
+
+static bool read_entry(char **p, struct entry *e, struct listing *l, uint64_t manifest_offset)
+{
+    struct sys_stat *st = &e->st;
+    char *path;
+
+    *e = (struct entry){ .type = **p, .saved = true };
+    if (!strchr("fdlsp-", e->type) || !take(p, (char[]){ e->type, ' ', 0 }))
+        return false;
+    e->context = e->type == 'p';
+    if (e->context)
+        e->type = 'd';
+    if (!read_u32(p, ' ', 8, 07777, &st->mode) || !read_u32(p, ' ', 10, UINT32_MAX, &st->uid) ||
+        !read_u32(p, ' ', 10, UINT32_MAX, &st->gid) || !read_stamp(p, ' ', &st->mtime) ||
+        !read_stamp(p, ' ', &st->ctime) || !read_number(p, ' ', 10, UINT64_MAX, &st->dev) ||
+        !read_number(p, ' ', 10, UINT64_MAX, &st->ino) ||
+        !read_u32(p, ' ', 10, UINT32_MAX, &st->nlink) ||
+        !read_u32(p, ' ', 16, FLAGS_KEPT, &st->flags) ||
+        !read_number(p, ' ', 10, manifest_offset, &st->size) ||
+        !read_number(p, ' ', 10, manifest_offset - st->size, &e->offset) ||
+        !read_string(p, '\n', &path) || (st->flags & ~(uint32_t)FLAGS_KEPT))
+        return false;
+    st->mode |= type_bits(e->type);
+    e->path = path;
+    return read_entry_rest(p, e, l);
+}
+
+/*
+ * Beneath the root, outside the state directory, in order, and not behind
+ * something that the snapshot itself says is no directory.
+ */
+static bool path_allowed(const struct entry *e, const struct listing *l)
+{
+    const struct entry *before = l->count ? &l->entry[l->count - 1] : NULL;
+
+    if (!path_valid(e->path) || path_beneath(e->path, PATH_STATE) ||
+        path_is_temp(path_name(e->path)))
+        return false;
+    return !before || (path_compare(before->path, e->path) < 0 &&
+                       (before->type == 'd' || before->type == '-' ||
+                        !path_beneath(e->path, before->path)));
+}
+
+static int read_entries(char **p, struct listing *l, uint64_t manifest_offset, struct error *err,
+                        const char *name)
+{
+    struct entry e;
+
+    while (**p != '#') {
+        if (!read_entry(p, &e, l, manifest_offset))
+            return error_set(err, NCF_EFILE, STEP_FORMAT, 0, name);
+        if (!path_allowed(&e, l))
+            return error_set(err, NCF_EFILE, STEP_SNAPSHOT_PATH, 0, e.path);
+        if (!listing_add(l, &e))
+            return error_file(err, STEP_MEMORY, ENOMEM, name);
+    }
+    if (listing_find_links(l, err))
+        return -1;
+    for (size_t i = 0; i < l->count; i++) {
+        const struct entry *first = &l->entry[l->entry[i].link];
+
+        if (l->entry[i].type == 'f' &&
+            (first->offset != l->entry[i].offset || first->st.size != l->entry[i].st.size))
+            return error_set(err, NCF_EFILE, STEP_FORMAT, 0, name);
+    }
+    return 0;
+}
+
+int archive_read_end(const char *tail, uint64_t file_size, struct archive_end *ret,
+                     struct error *err, const char *name)
+{
+    char line[ARCHIVE_END_LINE + 1];
+    char *p = line;
+    uint64_t len, sum;
+
+    memcpy(line, tail, ARCHIVE_END_LINE);
+    line[ARCHIVE_END_LINE] = '\0';
+    for (size_t i = 0; i < ARCHIVE_END; i++)
+        if (tail[ARCHIVE_END_LINE + i])
+            return error_set(err, NCF_EFILE, STEP_NOT_A_SNAPSHOT, 0, name);
+    if (!take(&p, "end ") || !read_number(&p, ' ', 16, UINT64_MAX, &len) || p != line + 17 ||
+        !read_number(&p, '\n', 16, UINT64_MAX, &sum) || p != line + ARCHIVE_END_LINE)
+        return error_set(err, NCF_EFILE, STEP_NOT_A_SNAPSHOT, 0, name);
+    p = line + 4;
+    while (*p == '0')
+        p++;
+    if (!read_number(&p, ' ', 10, ARCHIVE_MANIFEST_MAX, &len) || len % ARCHIVE_BLOCK ||
+        len < HEADER_LINES + ARCHIVE_END_LINE || len + ARCHIVE_BLOCK + ARCHIVE_END > file_size)
+        return error_set(err, NCF_EFILE, STEP_TRUNCATED, 0, name);
+    *ret = (struct archive_end){ file_size - ARCHIVE_END - len, (size_t)len, sum };
+    return 0;
+}
+
+/* The comment that fills the last block, then the end line, which archive_read_end() has read. */
+static bool read_filling(char *p, const char *end)
+{
+    if (*p++ != '#')
+        return false;
+    while (*p == '.')
+        p++;
+    return *p == '\n' && p + 1 == end - ARCHIVE_END_LINE;
+}
+
+int archive_read_manifest(char *text, const struct archive_end *end, struct manifest *ret_manifest,
+                          struct scope *ret_scope, struct listing *ret_listing,
+                          uint64_t *ret_content, struct error *err, const char *name)
+{
+    struct xxh64 sum;
+    char *p = text;
+
+    xxh64_init(&sum);
+    xxh64_add(&sum, text, end->manifest_len - 17);
+    if (xxh64_value(&sum) != end->checksum)
+        return error_set(err, NCF_EFILE, STEP_CHECKSUM, 0, name);
+    if (!take(&p, "netcf "))
+        return error_set(err, NCF_EFILE, STEP_FORMAT, 0, name);
+    p = text;
+    if (!take(&p, VERSION_LINE))
+        return error_set(err, NCF_EFILE, STEP_VERSION, 0, name);
+    if (!take(&p, "content ") || !read_number(&p, '\n', 16, UINT64_MAX, ret_content) ||
+        p != text + HEADER_LINES || !read_head(&p, ret_manifest) ||
+        !read_patterns(&p, ret_scope, err))
+        return error_set(err, NCF_EFILE, STEP_FORMAT, 0, name);
+    if (read_entries(&p, ret_listing, end->manifest_offset, err, name))
+        return -1;
+    return read_filling(p, text + end->manifest_len)
+               ? 0
+               : error_set(err, NCF_EFILE, STEP_FORMAT, 0, name);
+}

@@ -1,0 +1,679 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Responsible for the change's states, of which there are two: open and not.
+ * They differ by one name on disk, so that no crash can leave anything between.
+ *
+ * MUST, at start, make the snapshot durable before it has its name.
+ * MUST, at commit, make the new files durable before the snapshot goes.
+ * MUST, at rollback, verify the snapshot before it touches a live file, keep
+ * what it replaces before it replaces it, and let the snapshot go last.
+ */
+#include "change.h"
+
+#include "restore.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { TRIES = 5, PAUSE_MS = 20 };
+
+static const char NOTHING_DONE[] = "nothing was saved, nothing was changed";
+static const char STAYS_OPEN[] = "the change stays open, no file was touched";
+static const char NOT_TOUCHED[] = "no configuration file was touched, the snapshot is kept";
+static const char PARTLY[] = "everything else was restored; the change stays open, "
+                             "run rollback again when the cause is mended";
+
+/* ---- opening ---- */
+
+/* Locks the state directory.  1: there is one; 0: there is none; -1: failure. */
+static int open_locked(struct store *store, struct dirs *dirs, bool create, struct error *err)
+{
+    int there = store_open(store, dirs, create, err);
+
+    if (there > 0 && store_lock(store, err))
+        return -1;
+    return there;
+}
+
+/* Opens the snapshot of the open change; where none is open, that is the error `none`. */
+static int open_change(struct store *store, struct dirs *dirs, struct snapshot *s, enum step none,
+                       struct error *err)
+{
+    int there = open_locked(store, dirs, false, err);
+
+    if (there > 0)
+        there = snapshot_open(s, store->fd, STORE_SNAPSHOT, err);
+    if (there > 0)
+        return 0;
+    if (there == 0 && store->fd >= 0 &&
+        (store_refuse_old_netcf(store, err) || store_clean(store, err)))
+        return -1;
+    return there < 0 ? -1 : error_set(err, NCF_EINVALIDOP, none, 0, "");
+}
+
+static int refuse_open(struct store *store, struct error *err)
+{
+    AUTO_SNAPSHOT s = { .fd = -1 };
+    struct error unreadable = { 0 };
+    char who[NCF_NOTE_SIZE + 128] = "";
+    int there = snapshot_open(&s, store->fd, STORE_SNAPSHOT, &unreadable);
+
+    if (there == 0)
+        return store_refuse_old_netcf(store, err);
+    if (there < 0 && unreadable.step == STEP_OLD_NETCF) {
+        *err = unreadable;
+        return -1;
+    }
+    if (there > 0)
+        snprintf(who, sizeof(who), "started by uid %u with %s (pid %u)%s%s", s.manifest.uid,
+                 s.manifest.program, s.manifest.pid, s.manifest.note[0] ? ", note: " : "",
+                 s.manifest.note);
+    return error_set(err, NCF_EINVALIDOP, STEP_IS_OPEN, 0, who);
+}
+
+/* ---- token ---- */
+
+static void token_set(struct manifest *m, const char *token)
+{
+    m->has_token = *token != '\0';
+    if (!m->has_token)
+        return;
+    sys_random(m->salt, sizeof(m->salt));
+    sha256_salted(m->salt, sizeof(m->salt), token, m->token);
+}
+
+static int token_check(const struct manifest *m, const char *token, struct error *err)
+{
+    unsigned char hash[SHA256_SIZE], different = 0;
+
+    if (!m->has_token)
+        return 0;
+    sha256_salted(m->salt, sizeof(m->salt), token, hash);
+    for (size_t i = 0; i < sizeof(hash); i++)
+        different |= hash[i] ^ m->token[i];
+    return different ? error_set(err, NCF_EINVALIDOP, STEP_TOKEN, 0, "") : 0;
+}
+
+/* ---- start ---- */
+
+static void fill_manifest(struct manifest *m, enum archive_kind kind)
+{
+    unsigned char id[8];
+
+    *m = (struct manifest){ .kind = kind, .started = sys_now(), .clock = sys_boottime(),
+                            .uid = geteuid(), .pid = (uint32_t)getpid() };
+    sys_random(id, sizeof(id));
+    for (size_t i = 0; i < sizeof(id); i++)
+        snprintf(m->id + 2 * i, 3, "%02x", id[i]);
+    sys_program(m->program, sizeof(m->program));
+    sys_boot_id(m->boot);
+}
+
+/*
+ * Room for every saved file to be written anew, and a mebibyte for what the
+ * rollback keeps of the files it replaces.
+ */
+static uint64_t reserve_for(const struct listing *l)
+{
+    return l->bytes + l->files * 4096 + 1024 * 1024;
+}
+
+/* Write, sync, name, sync: snapshot_write() does the first two, store_publish() the others. */
+static int save(struct store *store, struct dirs *dirs, struct manifest *m, struct scope *scope,
+                struct error *err)
+{
+    AUTO_LISTING files = { 0 };
+
+    if (m->kind == ARCHIVE_WHOLE && listing_of_scope(&files, scope, dirs, LISTING_SAVE, err))
+        return -1;
+    m->started = sys_now();
+    if (store_spare_inodes(store, err) ||
+        snapshot_write(store->fd, m, scope, &files, dirs, NULL, reserve_for(&files), err))
+        return -1;
+    if (store_publish(store, STORE_SNAPSHOT, err)) {
+        /* Said to have failed, so it must not be acted on. */
+        sys_unlinkat(store->fd, STORE_SNAPSHOT, 0);
+        (void)sys_fsync(store->fd, PATH_STATE);
+        return -1;
+    }
+    return 0;
+}
+
+/* Files that change while they are read are read again, all of them: they may belong together. */
+static int save_with_patience(struct store *store, struct dirs *dirs, struct manifest *m,
+                              struct scope *scope, struct error *err)
+{
+    for (int tries = 1;; tries++) {
+        struct error ignored = { 0 };
+
+        if (save(store, dirs, m, scope, err) == 0)
+            return 0;
+        (void)store_clean(store, &ignored);
+        if (err->step != STEP_CHANGING || tries == TRIES)
+            return -1;
+        error_clear(err);
+        sys_sleep_ms(PAUSE_MS);
+    }
+}
+
+/* What start would refuse, found out before the state directory is made. */
+static int rehearse(struct dirs *dirs, enum archive_kind kind, struct error *err)
+{
+    AUTO_SCOPE scope = { 0 };
+    AUTO_LISTING files = { 0 };
+
+    if (scope_read(&scope, dirs, err))
+        return -1;
+    return kind == ARCHIVE_WHOLE ? listing_of_scope(&files, &scope, dirs, LISTING_SAVE, err) : 0;
+}
+
+static int start(int root, enum archive_kind kind, const struct change_options *options,
+                 struct change_result *ret, struct error *err)
+{
+    AUTO_DIRS dirs;
+    AUTO_STORE store = { -1 };
+    AUTO_SCOPE scope = { 0 };
+    struct manifest m;
+    int there;
+
+    dirs_init(&dirs, root);
+    there = open_locked(&store, &dirs, false, err);
+    if (there == 0 && rehearse(&dirs, kind, err) == 0)
+        there = open_locked(&store, &dirs, true, err);
+    if (there <= 0 || refuse_open(&store, err) || store_clean(&store, err))
+        return -1;
+    if (kind == ARCHIVE_WHOLE && scope_read(&scope, &dirs, err))
+        return -1;
+    fill_manifest(&m, kind);
+    memcpy(m.note, options->note, sizeof(m.note));
+    m.deadline = options->deadline;
+    token_set(&m, options->token);
+    if (save_with_patience(&store, &dirs, &m, &scope, err))
+        return -1;
+    memcpy(ret->id, m.id, sizeof(ret->id));
+    return 0;
+}
+
+int change_start(int root, unsigned flags, const struct change_options *options,
+                 struct change_result *ret, struct error *err)
+{
+    enum archive_kind kind = flags & NCF_START_ON_WRITE ? ARCHIVE_ON_WRITE : ARCHIVE_WHOLE;
+
+    if (start(root, kind, options, ret, err) == 0)
+        return 0;
+    return error_state(err, err->code == NCF_EINVALIDOP ? "commit it or roll it back first"
+                                                        : NOTHING_DONE);
+}
+
+/* ---- what is there now ---- */
+
+static int list_live(struct snapshot *s, struct dirs *dirs, struct listing *live,
+                     struct error *err)
+{
+    if (s->manifest.kind == ARCHIVE_WHOLE)
+        return listing_of_scope(live, &s->scope, dirs, LISTING_COMPARE, err);
+    return listing_of_paths(live, &s->files, dirs, err);
+}
+
+/* ---- commit ---- */
+
+/*
+ * Whether an inode may have been written since the start.  Its change time
+ * can't be set by a program, but has the grain of the clock's ticks, so what
+ * changed within the second before the start counts as changed, too.
+ */
+static bool touched_since(const struct sys_stat *saved, const struct sys_stat *now,
+                          struct stamp started)
+{
+    struct stamp c = now->ctime;
+
+    return !entry_unchanged(saved, now) || c.sec > started.sec - 1 ||
+           (c.sec == started.sec - 1 && c.nsec >= started.nsec);
+}
+
+static int sync_entry(struct dirs *dirs, const struct entry *e, struct error *err)
+{
+    AUTO_CLOSE fd = -1;
+
+    if (e->type != 'f' && e->type != 'd')
+        return 0; /* a link lives in its directory */
+    fd = entry_open(dirs, e, err);
+    if (fd < 0)
+        return -1;
+    if (sys_fsync(fd, e->path))
+        return error_file(err, e->type == 'd' ? STEP_SYNC_DIRECTORY : STEP_SYNC, errno, e->path);
+    return 0;
+}
+
+/* Files before the directories that name them: the listing backwards has them in this order. */
+static int sync_changed(int root, struct dirs *dirs, const struct listing *saved,
+                        struct stamp started, const struct listing *live, struct error *err)
+{
+    bool sync_root = false;
+
+    for (size_t i = live->count; i-- > 0;) {
+        const struct entry *now = &live->entry[i];
+        const struct entry *was = saved ? listing_find(saved, now->path) : NULL;
+
+        if (now->type == '-' || (was && !touched_since(&was->st, &now->st, started)))
+            continue;
+        if (sync_entry(dirs, now, err))
+            return -1;
+        sync_root = sync_root || path_parent(now->path) == 0;
+    }
+    if (sync_root && sys_fsync(root, "."))
+        return error_file(err, STEP_SYNC_DIRECTORY, errno, ".");
+    return 0;
+}
+
+/* A damaged snapshot can be dropped, but says not which files changed: all are synced. */
+static int sync_whole_scope(int root, struct dirs *dirs, struct error *err)
+{
+    AUTO_SCOPE scope = { 0 };
+    AUTO_LISTING live = { 0 };
+
+    if (scope_read(&scope, dirs, err) ||
+        listing_of_scope(&live, &scope, dirs, LISTING_COMPARE, err) ||
+        restore_remove_leftovers(&live, dirs, err))
+        return -1;
+    return sync_changed(root, dirs, NULL, (struct stamp){ 0, 0 }, &live, err);
+}
+
+static int commit(int root, const char *token, struct store *store, struct change_result *ret,
+                  struct error *err)
+{
+    AUTO_DIRS dirs;
+    AUTO_SNAPSHOT s = { .fd = -1 };
+    AUTO_LISTING live = { 0 };
+
+    dirs_init(&dirs, root);
+    if (open_change(store, &dirs, &s, STEP_NOT_OPEN_COMMIT, err)) {
+        if (!snapshot_is_damaged(err))
+            return -1;
+        error_clear(err);
+        ret->notice = "the snapshot was damaged; it is dropped, the present files are kept";
+        return sync_whole_scope(root, &dirs, err);
+    }
+    memcpy(ret->id, s.manifest.id, sizeof(ret->id));
+    if (token_check(&s.manifest, token, err) || list_live(&s, &dirs, &live, err) ||
+        restore_remove_leftovers(&live, &dirs, err))
+        return -1;
+    return sync_changed(root, &dirs, &s.files, s.manifest.started, &live, err);
+}
+
+int change_commit(int root, const char *token, struct change_result *ret, struct error *err)
+{
+    AUTO_STORE store = { -1 };
+
+    /* The new files first, the snapshot last: between them a power cut finds both. */
+    if (commit(root, token, &store, ret, err) == 0 && store_retire(&store, err) == 0)
+        return 0;
+    return error_state(err, err->step == STEP_RETIRE_SYNC        ? "the new configuration is kept"
+                            : err->step == STEP_NOT_OPEN_COMMIT ? NULL
+                                                                : STAYS_OPEN);
+}
+
+/* ---- rollback ---- */
+
+/* One step towards `saved`, shared by rollback and by putting a discarded configuration back. */
+struct replacement {
+    struct dirs *dirs;
+    struct store *store;
+    struct snapshot *target;     /* what shall be */
+    const struct manifest *open; /* of the change */
+    struct change_result *ret;
+};
+
+static int add_discarded_entry(struct listing *l, const struct entry *e, bool context,
+                               struct error *err)
+{
+    struct entry copy = *e;
+
+    copy.context = context;
+    copy.saved = false;
+    return listing_add(l, &copy) ? 0 : error_file(err, STEP_MEMORY, ENOMEM, e->path);
+}
+
+/*
+ * What is there now of all that differs: added and changed files, and for
+ * removed ones that they were not there.  Directories come along as context.
+ */
+static int list_discarded(struct listing *l, const struct listing *live,
+                          const struct differences *d, struct error *err)
+{
+    size_t j = 0;
+
+    for (size_t i = 0; i < d->count; i++) {
+        const struct difference *it = &d->item[i];
+        const char *path = it->saved ? it->saved->path : it->live->path;
+        struct entry nothing = { .path = path, .type = '-' };
+        const struct entry *now = it->live && it->live->type != '-' ? it->live : &nothing;
+
+        for (; j < live->count && path_compare(live->entry[j].path, path) <= 0; j++)
+            if (live->entry[j].type == 'd' && strcmp(live->entry[j].path, path) != 0 &&
+                add_discarded_entry(l, &live->entry[j], true, err))
+                return -1;
+        if (it->unreadable)
+            continue; /* what can't be read can't be kept */
+        if (add_discarded_entry(l, now, it->quiet && now->type == 'd', err))
+            return -1;
+    }
+    return listing_find_links(l, err);
+}
+
+static int keep_discarded(const struct replacement *r, const struct listing *live,
+                          const struct differences *d, struct error *err)
+{
+    AUTO_LISTING files = { 0 };
+    AUTO_DISCARDED before = { 0 };
+    const struct scope nothing = { 0 };
+    struct manifest m;
+    char name[STORE_NAME_SIZE];
+
+    fill_manifest(&m, ARCHIVE_DISCARDED);
+    memcpy(m.id, r->open->id, sizeof(m.id));
+    memcpy(m.note, r->open->note, sizeof(m.note));
+    if (list_discarded(&files, live, d, err) || store_list_discarded(r->store, &before, err))
+        return -1;
+    store_discarded_name(before.count ? before.item[before.count - 1].id + 1 : 1, name);
+    if (snapshot_write(r->store->fd, &m, &nothing, &files, r->dirs, NULL, 0, err) ||
+        store_publish(r->store, name, err))
+        return -1;
+    snprintf(r->ret->discarded, sizeof(r->ret->discarded), PATH_STATE "/%s", name);
+    return 0;
+}
+
+static bool no_room(const struct error *err)
+{
+    return err->sys == ENOSPC || err->sys == EDQUOT;
+}
+
+/* Reaching the host goes before keeping what made it unreachable, but only when there is no room. */
+static int keep_discarded_if_room(const struct replacement *r, const struct listing *live,
+                                  const struct differences *d, struct error *err)
+{
+    if (keep_discarded(r, live, d, err) == 0)
+        return 0;
+    if (!no_room(err))
+        return -1;
+    store_release_reserve(r->store);
+    error_clear(err);
+    if (keep_discarded(r, live, d, err) == 0)
+        return 0;
+    if (!no_room(err))
+        return -1;
+    error_clear(err);
+    r->ret->notice = "the disk is full: the replaced files could not be kept";
+    return 0;
+}
+
+static void count(struct change_result *ret, const struct differences *d)
+{
+    ret->changed = ret->added = ret->removed = ret->metadata = 0;
+    for (size_t i = 0; i < d->count; i++) {
+        if (d->item[i].quiet)
+            continue;
+        ret->added += d->item[i].kind == NCF_DIFF_ADDED;
+        ret->removed += d->item[i].kind == NCF_DIFF_REMOVED;
+        ret->changed += d->item[i].kind == NCF_DIFF_CHANGED;
+        ret->metadata += d->item[i].kind == NCF_DIFF_METADATA;
+    }
+}
+
+static int replace_once(const struct replacement *r, struct error *err)
+{
+    AUTO_LISTING live = { 0 };
+    AUTO_DIFFERENCES d = { 0 };
+    struct restore work = { .saved = &r->target->files, .content = &r->target->content,
+                            .live = &live, .differences = &d, .dirs = r->dirs,
+                            .store = r->store };
+
+    if (store_clean_temp(r->store, err) || list_live(r->target, r->dirs, &live, err) ||
+        compare(&d, work.saved, work.content, &live, r->dirs, true, err) ||
+        restore_remove_leftovers(&live, r->dirs, err))
+        return error_state(err, NOT_TOUCHED);
+    count(r->ret, &d);
+    if (d.count == 0)
+        return 0;
+    if (d.loud && keep_discarded_if_room(r, &live, &d, err))
+        return error_state(err, NOT_TOUCHED);
+    if (restore_differences(&work, &r->ret->failed, err) == 0)
+        return 0;
+    if (d.loud == 0 && err->sys == EROFS) {
+        error_clear(err); /* only times of directories, on a filesystem nobody can write to */
+        r->ret->failed = 0;
+        return 0;
+    }
+    return error_state(err, PARTLY);
+}
+
+/* Somebody may be writing at this very moment; what he writes is kept and replaced like the rest. */
+static int replace(const struct replacement *r, struct error *err)
+{
+    for (int tries = 1;; tries++) {
+        if (replace_once(r, err) == 0)
+            return 0;
+        if (err->step != STEP_CHANGING || tries == TRIES)
+            return -1;
+        error_clear(err);
+        sys_sleep_ms(PAUSE_MS);
+    }
+}
+
+static bool nothing_differed(const struct change_result *ret)
+{
+    return ret->changed + ret->added + ret->removed + ret->metadata == 0;
+}
+
+static int retire(struct store *store, struct change_result *ret, struct error *err)
+{
+    struct error ignored = { 0 };
+
+    if (store_retire(store, err)) {
+        if (err->step != STEP_RETIRE || err->sys != EROFS || !nothing_differed(ret))
+            return error_state(err, "every file is as it was saved; the change is not closed yet, "
+                                    "run rollback again");
+        error_clear(err);
+        ret->notice = "the state directory is read-only: every file is as it was saved, but the "
+                      "change stays open until a rollback can remove the snapshot";
+        return 0;
+    }
+    if (ret->discarded[0] && store_prune_discarded(store, &ignored))
+        ret->notice = "old discarded configurations could not be removed";
+    return 0;
+}
+
+int change_rollback(int root, struct change_result *ret, struct error *err)
+{
+    AUTO_DIRS dirs;
+    AUTO_STORE store = { -1 };
+    AUTO_SNAPSHOT s = { .fd = -1 };
+    struct replacement r = { &dirs, &store, &s, &s.manifest, ret };
+
+    dirs_init(&dirs, root);
+    if (open_change(&store, &dirs, &s, STEP_NOT_OPEN_ROLLBACK, err))
+        return error_state(err, err->code == NCF_EINVALIDOP ? NULL : NOT_TOUCHED);
+    memcpy(ret->id, s.manifest.id, sizeof(ret->id));
+    /* All of it, before the first live file changes: half a snapshot must restore nothing. */
+    if (snapshot_verify(&s, err))
+        return error_state(err, NOT_TOUCHED);
+    if (replace(&r, err))
+        return -1;
+    return retire(&store, ret, err);
+}
+
+/* ---- announcing, putting back ---- */
+
+static int entry_order(const void *a, const void *b)
+{
+    return path_compare(((const struct entry *)a)->path, ((const struct entry *)b)->path);
+}
+
+/* Adds `more` to what the snapshot has, and publishes the result in its place. */
+static int save_more(struct store *store, struct dirs *dirs, struct snapshot *s,
+                     const struct listing *more, struct error *err)
+{
+    AUTO_LISTING all = { 0 };
+
+    for (size_t i = 0; i < s->files.count; i++)
+        if (!listing_add(&all, &s->files.entry[i]))
+            return error_file(err, STEP_MEMORY, ENOMEM, "");
+    for (size_t i = 0; i < more->count; i++)
+        if (!listing_find(&s->files, more->entry[i].path) && !listing_add(&all, &more->entry[i]))
+            return error_file(err, STEP_MEMORY, ENOMEM, "");
+    if (all.count == s->files.count)
+        return 0;
+    qsort(all.entry, all.count, sizeof(*all.entry), entry_order);
+    if (listing_find_links(&all, err))
+        return -1;
+    /* A further name of a saved inode was the same file when that was saved. */
+    for (size_t i = 0; i < all.count; i++)
+        if (all.entry[all.entry[i].link].saved)
+            all.entry[i].st = all.entry[all.entry[i].link].st;
+    if (snapshot_write(store->fd, &s->manifest, &s->scope, &all, dirs, &s->content,
+                       reserve_for(&all), err))
+        return -1;
+    return store_publish(store, STORE_SNAPSHOT, err);
+}
+
+static int announce_once(int root, const char *path, struct error *err)
+{
+    AUTO_DIRS dirs;
+    AUTO_STORE store = { -1 };
+    AUTO_SNAPSHOT s = { .fd = -1 };
+    AUTO_LISTING more = { 0 };
+
+    dirs_init(&dirs, root);
+    if (open_change(&store, &dirs, &s, STEP_NOT_OPEN, err))
+        return -1;
+    if (listing_find(&s.files, path))
+        return 0;
+    if (s.manifest.kind == ARCHIVE_WHOLE)
+        return scope_covers(&s.scope, path)
+                   ? 0
+                   : error_set(err, NCF_EOTHER, STEP_NOT_COVERED, 0, path);
+    if (store_clean_temp(&store, err) || snapshot_verify(&s, err) ||
+        listing_of_path(&more, path, &dirs, err))
+        return -1;
+    return save_more(&store, &dirs, &s, &more, err);
+}
+
+int change_announce(int root, const char *path, struct error *err)
+{
+    while (*path == '/')
+        path++;
+    if (!path_valid(path) || path_beneath(path, PATH_STATE))
+        return error_set(err, NCF_EOTHER, STEP_ARGUMENT_PATH, 0, path);
+    for (int tries = 1;; tries++) {
+        if (announce_once(root, path, err) == 0)
+            return 0;
+        if (err->step != STEP_CHANGING || tries == TRIES)
+            return error_state(err, "the path is not saved: do not modify it");
+        error_clear(err);
+        sys_sleep_ms(PAUSE_MS);
+    }
+}
+
+/* Everything a put-back replaces must be in reach of the rollback that may follow. */
+static int cover(struct store *store, struct dirs *dirs, struct snapshot *s,
+                 const struct snapshot *discarded, struct error *err)
+{
+    for (size_t i = 0; i < discarded->files.count; i++) {
+        const struct entry *e = &discarded->files.entry[i];
+        AUTO_LISTING more = { 0 };
+
+        if (e->context || listing_find(&s->files, e->path))
+            continue;
+        if (s->manifest.kind == ARCHIVE_WHOLE) {
+            if (e->type == 'd' || scope_covers(&s->scope, e->path))
+                continue;
+            return error_set(err, NCF_EOTHER, STEP_NOT_COVERED, 0, e->path);
+        }
+        if (listing_of_path(&more, e->path, dirs, err) ||
+            save_more(store, dirs, s, &more, err))
+            return -1;
+        snapshot_close(s);
+        if (snapshot_open(s, store->fd, STORE_SNAPSHOT, err) <= 0)
+            return error_set(err, NCF_EINTERNAL, STEP_OPEN, 0, STORE_SNAPSHOT);
+    }
+    return 0;
+}
+
+static int put_back(int root, unsigned long long id, struct change_result *ret,
+                    struct error *err)
+{
+    AUTO_DIRS dirs;
+    AUTO_STORE store = { -1 };
+    AUTO_SNAPSHOT s = { .fd = -1 }, discarded = { .fd = -1 };
+    struct replacement r = { &dirs, &store, &discarded, &s.manifest, ret };
+    struct error ignored = { 0 };
+    char name[STORE_NAME_SIZE];
+    int there;
+
+    dirs_init(&dirs, root);
+    if (open_change(&store, &dirs, &s, STEP_NOT_OPEN, err))
+        return -1;
+    memcpy(ret->id, s.manifest.id, sizeof(ret->id));
+    store_discarded_name(id, name);
+    there = snapshot_open(&discarded, store.fd, name, err);
+    if (there == 0)
+        return error_set(err, NCF_ENOENT, STEP_NO_DISCARDED, 0, name);
+    if (there < 0 || snapshot_verify(&discarded, err) || snapshot_verify(&s, err) ||
+        store_clean_temp(&store, err) || cover(&store, &dirs, &s, &discarded, err) ||
+        replace(&r, err))
+        return -1;
+    if (ret->discarded[0] && store_prune_discarded(&store, &ignored))
+        ret->notice = "old discarded configurations could not be removed";
+    return 0;
+}
+
+int change_put_back(int root, unsigned long long id, struct change_result *ret,
+                    struct error *err)
+{
+    if (put_back(root, id, ret, err) == 0)
+        return 0;
+    return error_state(err, err->code == NCF_EINVALIDOP
+                                ? "start a change first, so that this too can be rolled back"
+                                : "the change stays open and can be rolled back");
+}
+
+/* ---- reading ---- */
+
+int change_read(int root, struct snapshot *ret, struct error *err)
+{
+    AUTO_DIRS dirs;
+    AUTO_STORE store = { -1 };
+    int there;
+
+    dirs_init(&dirs, root);
+    there = store_open(&store, &dirs, false, err);
+    if (there > 0)
+        there = snapshot_open(ret, store.fd, STORE_SNAPSHOT, err);
+    return there;
+}
+
+int change_diff(int root, struct snapshot *s, struct listing *live, struct differences *ret,
+                struct error *err)
+{
+    AUTO_DIRS dirs;
+    int there = change_read(root, s, err);
+
+    dirs_init(&dirs, root);
+    if (there == 0)
+        return error_set(err, NCF_EINVALIDOP, STEP_NOT_OPEN, 0, "");
+    if (there < 0 || snapshot_verify(s, err) || list_live(s, &dirs, live, err))
+        return -1;
+    return compare(ret, &s->files, &s->content, live, &dirs, false, err);
+}
+
+int change_scope(int root, struct scope *ret, struct error *err)
+{
+    AUTO_DIRS dirs;
+
+    dirs_init(&dirs, root);
+    return scope_read(ret, &dirs, err);
+}

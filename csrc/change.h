@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef NCF_CHANGE_H
+#define NCF_CHANGE_H
+
+#include "compare.h"
+#include "store.h"
+
+struct change_options {
+    char note[NCF_NOTE_SIZE];
+    char token[NCF_NOTE_SIZE]; /* "" for none */
+    unsigned deadline;
+};
+
+/* What an operation did, for people. */
+struct change_result {
+    uint64_t changed, added, removed, metadata, failed;
+    char id[NCF_ID_SIZE];
+    char discarded[STORE_NAME_SIZE + sizeof(PATH_STATE)]; /* path, "" if none */
+    const char *notice;                                   /* a constant, "" if none */
+};
+
+/* `root` is an open directory everywhere. */
+int change_start(int root, unsigned flags, const struct change_options *options,
+                 struct change_result *ret, struct error *err);
+int change_commit(int root, const char *token, struct change_result *ret, struct error *err);
+int change_rollback(int root, struct change_result *ret, struct error *err);
+int change_announce(int root, const char *path, struct error *err);
+int change_put_back(int root, unsigned long long id, struct change_result *ret,
+                    struct error *err);
+
+/* Readers: no lock, nothing written.  1: a change is open, 0: none, -1: failure. */
+int change_read(int root, struct snapshot *ret, struct error *err);
+/* The differences point into both listings. */
+int change_diff(int root, struct snapshot *s, struct listing *live, struct differences *ret,
+                struct error *err);
+/* The scope of the next start. */
+int change_scope(int root, struct scope *ret, struct error *err);
+
+#endif

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Responsible for finding what a scope takes on the live host.
+ * MUST NOT read content, and MUST meet every directory once.
+ */
+#include "listing.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct entry *listing_add(struct listing *l, const struct entry *e)
+{
+    if (!array_grow((void **)&l->entry, l->count, &l->room, sizeof(*e)))
+        return NULL;
+    l->entry[l->count] = *e;
+    l->entry[l->count].link = l->count;
+    if (e->type == 's')
+        l->refused++;
+    else if (e->type != '-' && !e->context)
+        l->files++;
+    if (e->type == 'f')
+        l->bytes += e->st.size;
+    return &l->entry[l->count++];
+}
+
+struct entry *listing_find(const struct listing *l, const char *path)
+{
+    size_t low = 0, high = l->count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = path_compare(path, l->entry[middle].path);
+
+        if (order == 0)
+            return &l->entry[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+static int inode_order(const void *a, const void *b)
+{
+    const struct entry *x = *(struct entry *const *)a, *y = *(struct entry *const *)b;
+
+    if (x->st.dev != y->st.dev)
+        return x->st.dev < y->st.dev ? -1 : 1;
+    if (x->st.ino != y->st.ino)
+        return x->st.ino < y->st.ino ? -1 : 1;
+    return x < y ? -1 : x > y;
+}
+
+int listing_find_links(struct listing *l, struct error *err)
+{
+    struct entry **linked;
+    size_t count = 0;
+
+    for (size_t i = 0; i < l->count; i++) {
+        l->entry[i].link = i;
+        count += l->entry[i].type == 'f' && l->entry[i].st.nlink > 1;
+    }
+    if (count < 2)
+        return 0;
+    linked = malloc(count * sizeof(*linked));
+    if (!linked)
+        return error_file(err, STEP_MEMORY, ENOMEM, "");
+    count = 0;
+    for (size_t i = 0; i < l->count; i++)
+        if (l->entry[i].type == 'f' && l->entry[i].st.nlink > 1)
+            linked[count++] = &l->entry[i];
+    qsort(linked, count, sizeof(*linked), inode_order);
+    for (size_t i = 1; i < count; i++)
+        if (linked[i]->st.ino == linked[i - 1]->st.ino && linked[i]->st.dev == linked[i - 1]->st.dev)
+            linked[i]->link = linked[i - 1]->link;
+    free(linked);
+    return 0;
+}
+
+void listing_free(struct listing *l)
+{
+    free(l->entry);
+    free(l->leftover);
+    arena_free(&l->memory);
+    *l = (struct listing){ 0 };
+}
+
+struct walk {
+    struct listing *l;
+    const struct scope *scope;
+    struct dirs *dirs;
+    enum listing_purpose purpose;
+    struct error *err;
+    size_t len; /* of path */
+    char path[PATH_SIZE];
+};
+
+static int no_memory(struct walk *w)
+{
+    return error_file(w->err, STEP_MEMORY, ENOMEM, w->path);
+}
+
+/* Appends "/name" to the path; false if it grows too long. */
+static bool path_push(struct walk *w, const char *name)
+{
+    size_t n = strlen(name), slash = w->len > 0;
+
+    if (w->len + slash + n >= PATH_SIZE)
+        return false;
+    if (slash)
+        w->path[w->len] = '/';
+    memcpy(w->path + w->len + slash, name, n + 1);
+    w->len += slash + n;
+    return true;
+}
+
+static void path_pop(struct walk *w, size_t len)
+{
+    w->len = len;
+    w->path[len] = '\0';
+}
+
+static int name_order(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+struct names {
+    const char **name;
+    size_t count, room;
+    struct arena memory;
+};
+
+static void names_free(struct names *n)
+{
+    free(n->name);
+    arena_free(&n->memory);
+}
+#define AUTO_NAMES __attribute__((cleanup(names_free))) struct names
+
+static bool names_add(struct names *n, const char *name)
+{
+    if (!array_grow((void **)&n->name, n->count, &n->room, sizeof(*n->name)))
+        return false;
+    n->name[n->count] = arena_copy(&n->memory, name, strlen(name));
+    return n->name[n->count++] != NULL;
+}
+
+static void names_sort(struct names *n)
+{
+    size_t kept = 0;
+
+    qsort(n->name, n->count, sizeof(*n->name), name_order);
+    for (size_t i = 0; i < n->count; i++)
+        if (i == 0 || strcmp(n->name[i], n->name[kept - 1]) != 0)
+            n->name[kept++] = n->name[i];
+    n->count = kept;
+}
+
+static bool leftover_add(struct walk *w, const char *name)
+{
+    struct listing *l = w->l;
+    size_t len = w->len;
+    bool added;
+
+    if (!array_grow((void **)&l->leftover, l->leftovers, &l->leftover_room,
+                    sizeof(*l->leftover)) ||
+        !path_push(w, name))
+        return false;
+    l->leftover[l->leftovers] = arena_copy(&l->memory, w->path, w->len);
+    added = l->leftover[l->leftovers++] != NULL;
+    path_pop(w, len);
+    return added;
+}
+
+/* A directory that is not there has no names. */
+static int read_names(struct walk *w, struct names *names)
+{
+    __attribute__((cleanup(arena_free))) struct arena scratch = { 0 };
+    enum { SIZE = 32 * 1024 };
+    char *entries = arena_alloc(&scratch, SIZE);
+    const char *name;
+    ssize_t got;
+    int fd;
+
+    if (!entries)
+        return no_memory(w);
+    dirs_forget(w->dirs); /* a fresh descriptor: reading moves its position */
+    fd = dirs_open(w->dirs, w->path, w->len);
+    if (fd < 0)
+        return errno == ENOENT ? 0 : error_file(w->err, STEP_OPEN_DIRECTORY, errno, w->path);
+    while ((got = sys_getdents(fd, entries, SIZE, w->path)) > 0)
+        for (size_t pos = 0; (name = sys_dirent_next(entries, (size_t)got, &pos));) {
+            if (!strcmp(name, ".") || !strcmp(name, ".."))
+                continue;
+            if (path_is_temp(name) ? !leftover_add(w, name) : !names_add(names, name))
+                return no_memory(w);
+        }
+    return got < 0 ? error_file(w->err, STEP_READ_DIRECTORY, errno, w->path) : 0;
+}
+
+static int add_entry(struct walk *w, const struct entry *found, bool context)
+{
+    struct entry e = *found;
+
+    e.path = arena_copy(&w->l->memory, w->path, w->len);
+    e.context = context;
+    if (!e.path || !listing_add(w->l, &e))
+        return no_memory(w);
+    if (w->purpose != LISTING_SAVE)
+        return 0;
+    if (w->l->files > LISTING_FILES_MAX)
+        return error_set(w->err, NCF_EFILE, STEP_TOO_MANY_FILES, 0, w->path);
+    if (w->l->bytes > LISTING_BYTES_MAX)
+        return error_set(w->err, NCF_EFILE, STEP_TOO_MANY_BYTES, 0, w->path);
+    return 0;
+}
+
+/* 1 if something is there, 0 if not, -1 on failure. */
+static int examine(struct walk *w, size_t parent_len, const char *name, struct entry *ret)
+{
+    int dirfd = dirs_open(w->dirs, w->path, parent_len);
+
+    if (dirfd < 0)
+        return errno == ENOENT ? 0 : error_file(w->err, STEP_OPEN_DIRECTORY, errno, w->path);
+    *ret = (struct entry){ 0 };
+    if (entry_stat(dirfd, name, ret) == 0)
+        return 1;
+    return errno == ENOENT || errno == ENOTDIR ? 0
+                                               : error_file(w->err, STEP_STAT, errno, w->path);
+}
+
+/* Everything below w->path, which is a directory in scope. */
+static int walk_deep(struct walk *w)
+{
+    AUTO_NAMES names = { 0 };
+    size_t len = w->len;
+
+    if (read_names(w, &names))
+        return -1;
+    names_sort(&names);
+    for (size_t i = 0; i < names.count; i++, path_pop(w, len)) {
+        struct entry e;
+        int there;
+
+        if (!path_push(w, names.name[i]))
+            return error_file(w->err, STEP_STAT, ENAMETOOLONG, w->path);
+        if (scope_excludes(w->scope, w->path) || !strcmp(w->path, PATH_STATE))
+            continue;
+        there = examine(w, len, names.name[i], &e);
+        if (there < 0 || (there && add_entry(w, &e, false)) ||
+            (there && e.type == 'd' && walk_deep(w)))
+            return -1;
+    }
+    return 0;
+}
+
+/* The patterns that match as far as a directory, which lies `depth` parts below the root. */
+struct active {
+    const struct pattern **pattern;
+    size_t count;
+    size_t depth;
+};
+
+static bool is_last(const struct active *a, const struct pattern *p)
+{
+    return p->parts == a->depth + 1 && !p->deep;
+}
+
+/*
+ * The names worth a look: those the patterns spell out or, where one has a
+ * wildcard, all there are.  To find leftovers, all are read wherever a
+ * rollback may have written.
+ */
+static int candidate_names(struct walk *w, const struct active *a, struct names *names)
+{
+    bool all = false;
+
+    for (size_t i = 0; i < a->count; i++) {
+        const struct pattern *p = a->pattern[i];
+
+        all = all || scope_part_is_wild(p->part[a->depth]) ||
+              (is_last(a, p) && w->purpose == LISTING_COMPARE);
+        if (!scope_part_is_wild(p->part[a->depth]) && !names_add(names, p->part[a->depth]))
+            return no_memory(w);
+    }
+    if (all && read_names(w, names))
+        return -1;
+    names_sort(names);
+    return 0;
+}
+
+/* Whether a wildcard or ** of some pattern takes the names in the directory one part below. */
+static bool takes_names_below(const struct active *below)
+{
+    for (size_t i = 0; i < below->count; i++) {
+        const struct pattern *p = below->pattern[i];
+
+        if (p->deep ? p->parts == below->depth
+                    : is_last(below, p) && scope_part_is_wild(p->part[below->depth]))
+            return true;
+    }
+    return false;
+}
+
+static int walk(struct walk *w, const struct active *a);
+
+static int walk_directory(struct walk *w, const struct entry *e, const struct active *below)
+{
+    if (!strcmp(w->path, PATH_STATE))
+        return 0;
+    if (add_entry(w, e, !takes_names_below(below)))
+        return -1;
+    for (size_t i = 0; i < below->count; i++)
+        if (below->pattern[i]->deep && below->pattern[i]->parts == below->depth)
+            return walk_deep(w); /* more than any other pattern takes here */
+    return walk(w, below);
+}
+
+static int walk_name(struct walk *w, const struct active *a, const char *name,
+                     const struct pattern **room)
+{
+    struct active below = { .pattern = room, .depth = a->depth + 1 };
+    size_t len = w->len;
+    bool last = false;
+    struct entry e;
+    int r = 0;
+
+    for (size_t i = 0; i < a->count; i++) {
+        if (!scope_part_matches(a->pattern[i]->part[a->depth], name))
+            continue;
+        if (is_last(a, a->pattern[i]))
+            last = true;
+        else
+            room[below.count++] = a->pattern[i];
+    }
+    if (!last && !below.count)
+        return 0;
+    if (!path_push(w, name))
+        return error_file(w->err, STEP_STAT, ENAMETOOLONG, w->path);
+    if (!scope_excludes(w->scope, w->path))
+        r = examine(w, len, name, &e);
+    if (r > 0) {
+        if (e.type == 'd')
+            r = below.count ? walk_directory(w, &e, &below) : 0;
+        else if (!last && e.type == 'l' && w->purpose == LISTING_SAVE)
+            r = error_set(w->err, NCF_EFILE, STEP_SYMLINK_ON_WAY, 0, w->path);
+        else
+            /* Also what stands where a pattern expects a directory: it decides what is read. */
+            r = add_entry(w, &e, false);
+    }
+    path_pop(w, len);
+    return r;
+}
+
+static int walk(struct walk *w, const struct active *a)
+{
+    AUTO_NAMES names = { 0 };
+    const struct pattern **room;
+    int r = 0;
+
+    if (candidate_names(w, a, &names))
+        return -1;
+    room = malloc(a->count * sizeof(*room));
+    if (!room)
+        return no_memory(w);
+    for (size_t i = 0; i < names.count && r == 0; i++)
+        r = walk_name(w, a, names.name[i], room);
+    free(room);
+    return r;
+}
+
+int listing_of_scope(struct listing *l, const struct scope *scope, struct dirs *dirs,
+                     enum listing_purpose purpose, struct error *err)
+{
+    struct walk w = { .l = l, .scope = scope, .dirs = dirs, .purpose = purpose, .err = err };
+    struct active all = { 0 };
+    int r = 0;
+
+    if (scope->count == 0)
+        return 0;
+    all.pattern = malloc(scope->count * sizeof(*all.pattern));
+    if (!all.pattern)
+        return no_memory(&w);
+    for (size_t i = 0; i < scope->count; i++)
+        if (!scope->pattern[i].exclude)
+            all.pattern[all.count++] = &scope->pattern[i];
+    if (all.count)
+        r = walk(&w, &all);
+    free(all.pattern);
+    return r ? r : listing_find_links(l, err);
+}
+
+/* Temporary files in the directory of w->path. */
+static int find_leftovers(struct walk *w)
+{
+    AUTO_NAMES names = { 0 };
+    size_t len = w->len;
+    int r;
+
+    path_pop(w, path_parent(w->path));
+    r = w->len ? read_names(w, &names) : 0;
+    w->path[w->len] = '/';
+    w->len = len;
+    return r;
+}
+
+int listing_of_paths(struct listing *l, const struct listing *paths, struct dirs *dirs,
+                     struct error *err)
+{
+    struct walk w = { .l = l, .dirs = dirs, .purpose = LISTING_COMPARE, .err = err };
+    char last_parent[PATH_SIZE] = "";
+
+    for (size_t i = 0; i < paths->count; i++) {
+        const struct entry *p = &paths->entry[i];
+        struct entry e;
+        int there;
+
+        path_pop(&w, 0);
+        path_push(&w, p->path);
+        there = examine(&w, path_parent(p->path), path_name(p->path), &e);
+        /* Behind a link, a file or nothing, nothing of ours can be. */
+        if (there < 0 && (w.err->sys == ELOOP || w.err->sys == ENOTDIR)) {
+            error_clear(w.err);
+            there = 0;
+        }
+        if (there < 0)
+            return -1;
+        if (!there)
+            e = (struct entry){ .type = '-' };
+        if (add_entry(&w, &e, p->context && e.type == 'd'))
+            return -1;
+        if (p->context || !strncmp(last_parent, p->path, path_parent(p->path) + 1))
+            continue;
+        memcpy(last_parent, p->path, path_parent(p->path) + 1);
+        last_parent[path_parent(p->path) + 1] = '\0';
+        if (find_leftovers(&w)) {
+            if (w.err->sys != ELOOP && w.err->sys != ENOTDIR)
+                return -1;
+            error_clear(w.err);
+        }
+    }
+    return listing_find_links(l, err);
+}
+
+int listing_of_path(struct listing *l, const char *path, struct dirs *dirs, struct error *err)
+{
+    struct walk w = { .l = l, .dirs = dirs, .purpose = LISTING_SAVE, .err = err };
+
+    for (const char *end = path; end;) {
+        size_t parent = w.len;
+        struct entry e;
+        int there;
+
+        end = strchr(end, '/');
+        memcpy(w.path, path, PATH_SIZE < strlen(path) ? 0 : strlen(path) + 1);
+        w.len = end ? (size_t)(end - path) : strlen(path);
+        w.path[w.len] = '\0';
+        there = examine(&w, parent, path_name(w.path), &e);
+        if (there < 0)
+            return -1;
+        if (!there)
+            e = (struct entry){ .type = '-' };
+        if (end && e.type == 'l')
+            return error_set(err, NCF_EFILE, STEP_SYMLINK_ON_WAY, 0, w.path);
+        if (end && there && e.type != 'd')
+            return error_file(err, STEP_OPEN_DIRECTORY, ENOTDIR, w.path);
+        if (add_entry(&w, &e, end && there))
+            return -1;
+        end = end ? end + 1 : NULL;
+    }
+    return listing_find_links(l, err);
+}

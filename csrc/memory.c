@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Responsible for memory that is freed in one piece.
+ * MUST NOT abort: short memory is the caller's error to report.
+ */
+#include "memory.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK = 64 * 1024 };
+
+struct arena_block {
+    struct arena_block *before;
+    size_t used, size;
+    _Alignas(16) char bytes[];
+};
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+    struct arena_block *block = a->last;
+    void *p;
+
+    if (n > SIZE_MAX / 2)
+        return NULL;
+    n = (n + 7) & ~(size_t)7;
+    if (!block || block->size - block->used < n) {
+        size_t size = n > BLOCK ? n : BLOCK;
+
+        block = malloc(sizeof(*block) + size);
+        if (!block)
+            return NULL;
+        *block = (struct arena_block){ .before = a->last, .size = size };
+        a->last = block;
+    }
+    p = block->bytes + block->used;
+    block->used += n;
+    return p;
+}
+
+char *arena_copy(struct arena *a, const void *bytes, size_t n)
+{
+    char *p = arena_alloc(a, n + 1);
+
+    if (p) {
+        if (n)
+            memcpy(p, bytes, n);
+        p[n] = '\0';
+    }
+    return p;
+}
+
+void arena_free(struct arena *a)
+{
+    while (a->last) {
+        struct arena_block *before = a->last->before;
+
+        free(a->last);
+        a->last = before;
+    }
+}
+
+static bool buffer_room(struct buffer *b, size_t n)
+{
+    size_t size = b->size ? b->size : 4096;
+    char *data;
+
+    if (b->failed)
+        return false;
+    if (b->size - b->len >= n)
+        return true;
+    while (size - b->len < n && size < SIZE_MAX / 2)
+        size += size / 2;
+    data = size - b->len < n ? NULL : realloc(b->data, size);
+    if (!data) {
+        b->failed = true;
+        return false;
+    }
+    b->data = data;
+    b->size = size;
+    return true;
+}
+
+void buffer_add(struct buffer *b, const void *bytes, size_t n)
+{
+    if (n == 0 || !buffer_room(b, n))
+        return;
+    memcpy(b->data + b->len, bytes, n);
+    b->len += n;
+}
+
+void buffer_text(struct buffer *b, const char *text)
+{
+    buffer_add(b, text, strlen(text));
+}
+
+void buffer_format(struct buffer *b, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    if (n < 0 || (size_t)n >= sizeof(text))
+        b->failed = true;
+    else
+        buffer_add(b, text, (size_t)n);
+}
+
+void buffer_free(struct buffer *b)
+{
+    free(b->data);
+    *b = (struct buffer){ 0 };
+}
+
+bool array_grow(void **array, size_t count, size_t *room, size_t size)
+{
+    size_t more = *room ? *room + *room / 2 : 16;
+    void *moved;
+
+    if (count < *room)
+        return true;
+    if (more > SIZE_MAX / size)
+        return false;
+    moved = realloc(*array, more * size);
+    if (!moved)
+        return false;
+    *array = moved;
+    *room = more;
+    return true;
+}

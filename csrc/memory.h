@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef NCF_MEMORY_H
+#define NCF_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Memory that lives and dies together: the paths and attributes of a listing. */
+struct arena {
+    struct arena_block *last;
+};
+
+/* NULL if memory is short. */
+void *arena_alloc(struct arena *a, size_t n);
+/* A copy of n bytes with a NUL behind them. */
+char *arena_copy(struct arena *a, const void *bytes, size_t n);
+void arena_free(struct arena *a);
+
+/* Bytes that grow.  A failed allocation is remembered: check `failed` once, at the end. */
+struct buffer {
+    char *data;
+    size_t len, size;
+    bool failed;
+};
+
+void buffer_add(struct buffer *b, const void *bytes, size_t n);
+void buffer_text(struct buffer *b, const char *text);
+void buffer_format(struct buffer *b, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void buffer_free(struct buffer *b);
+#define AUTO_BUFFER __attribute__((cleanup(buffer_free))) struct buffer
+
+/*
+ * Room for one more element of `size` bytes in an array of *count; the array
+ * may move.  False if memory is short.
+ */
+bool array_grow(void **array, size_t count, size_t *room, size_t size);
+
+#endif

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * ncf.h - start / commit / rollback for a host's network configuration
+ *
+ *   struct ncf *ncf;
+ *   if (ncf_init(&ncf, NULL) == 0 && ncf_change_start(ncf, 0) == 0) {
+ *       ... edit the files ...
+ *       ncf_change_commit(ncf, 0);       or ncf_change_rollback(ncf, 0);
+ *   }
+ *   ncf_close(ncf);
+ *
+ * Results.  Calls return 0 on success and -1 on failure; ncf_error() then says
+ * what failed.  Out-parameters (ret_...) are written on success only.
+ *
+ * Threads.  A handle may be used by one thread at a time.  Different handles,
+ * also on the same root, are independent: the lock that orders them is in the
+ * state directory and is shared with every other process.
+ *
+ * A change belongs to the host.  Any handle, process or boot may commit it or
+ * roll it back, not only the one that started it.
+ *
+ * Paths are relative to the root, without a leading slash in what the library
+ * returns ("etc/network/interfaces"); arguments may have one.  They are bytes,
+ * not text: nothing is assumed about their encoding.
+ */
+#ifndef NCF_H
+#define NCF_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What stands between the two markers is also read by build_ffi.py. */
+/* cffi: begin */
+
+struct ncf;
+
+/* Error codes; the numbers are netcf's. */
+typedef enum {
+    NCF_NOERROR = 0,     /* no error */
+    NCF_EINTERNAL = 1,   /* a defect of this library */
+    NCF_EOTHER = 2,      /* bad argument, unsupported flags */
+    NCF_ENOMEM = 3,      /* out of memory */
+    NCF_ENOENT = 6,      /* no such root, discarded configuration, ... */
+    NCF_EEXEC = 7,       /* an external program failed */
+    NCF_EINUSE = 8,      /* something else holds what is needed */
+    NCF_EFILE = 10,      /* reading, writing or trusting a file failed */
+    NCF_EINVALIDOP = 13  /* not valid in the present state */
+} ncf_errcode_t;
+
+/* Flags of ncf_change_start(). */
+enum {
+    NCF_START_ON_WRITE = 0x1  /* save each file when it is announced, not all now */
+};
+
+/* Flags of ncf_change_rollback(). */
+enum {
+    NCF_ROLLBACK_FILES_ONLY = 0x1  /* restore files, touch no live interface */
+};
+
+/* How a path differs from the snapshot. */
+enum {
+    NCF_DIFF_ADDED = 1,    /* is there now, was not */
+    NCF_DIFF_REMOVED = 2,  /* was there, is not */
+    NCF_DIFF_CHANGED = 3,  /* content, link target or type differs */
+    NCF_DIFF_METADATA = 4  /* only what ncf_difference.metadata names differs */
+};
+
+/* What of the metadata differs (bits of ncf_difference.metadata). */
+enum {
+    NCF_META_MODE = 0x1,
+    NCF_META_OWNER = 0x2,
+    NCF_META_MTIME = 0x4,
+    NCF_META_XATTR = 0x8,  /* extended attributes: ACLs, SELinux label, capabilities ... */
+    NCF_META_FLAGS = 0x10, /* inode flags +i, +a, +d */
+    NCF_META_LINKS = 0x20  /* which names are hard links to each other */
+};
+
+/* Sizes of the text fields below, with their final NUL. */
+enum { NCF_ID_SIZE = 17, NCF_PROGRAM_SIZE = 32, NCF_NOTE_SIZE = 256, NCF_BOOT_SIZE = 37 };
+
+/*
+ * Options of the next start.  `size` is sizeof(struct ncf_change_options), so
+ * that the structure can grow.  NULL and 0 mean "not set".
+ */
+struct ncf_change_options {
+    size_t size;
+    const char *note;      /* why: shown by status; at most 255 bytes */
+    const char *token;     /* secret that a commit must know; at most 255 bytes */
+    unsigned int deadline; /* seconds until the change should roll back, at most
+                              30 days.  Stored and shown.  Nothing acts on it
+                              before the next boot in this version. */
+};
+
+/* The open change.  All but `open` is zero where none is open. */
+struct ncf_change_status {
+    int open;
+    char id[NCF_ID_SIZE];            /* 16 hexadecimal digits */
+    unsigned int flags;              /* flags it was started with */
+    long long started;               /* seconds since 1970, by the clock of then */
+    unsigned int uid;                /* who started it ... */
+    int pid;
+    char program[NCF_PROGRAM_SIZE];  /* ... and with what */
+    char note[NCF_NOTE_SIZE];
+    int has_token;
+    unsigned int deadline;           /* seconds after the start; 0: none */
+    long long deadline_left;         /* seconds left by the clock that counts
+                                        suspend; negative once it has passed,
+                                        also after a reboot */
+    char boot[NCF_BOOT_SIZE];        /* boot id of the start, "" if unknown */
+    int same_boot;                   /* 1: this host has not rebooted since */
+    unsigned long long files;        /* saved files, links and directories */
+    unsigned long long bytes;        /* content saved */
+    unsigned long long refused;      /* devices, sockets, FIFOs: seen, not saved */
+};
+
+/* One pattern of a scope. */
+struct ncf_pattern {
+    int exclude;          /* 1: leaves out, 0: takes in */
+    const char *pattern;
+};
+
+/* One path that is not as it was at start. */
+struct ncf_difference {
+    int kind;              /* NCF_DIFF_... */
+    unsigned int metadata; /* NCF_META_... bits */
+    char was;              /* type then and now: 'f' file, 'd' directory, */
+    char now;              /* 'l' symbolic link, 's' special, '-' nothing */
+    const char *path;
+};
+
+/* One configuration that a rollback replaced, kept so that nothing is lost. */
+struct ncf_discarded {
+    unsigned long long id;      /* counts up; order by this, never by time */
+    long long when;             /* seconds since 1970, by the clock of then */
+    unsigned long long bytes;   /* size of its file */
+    unsigned long long files;   /* paths in it */
+    const char *note;           /* note of the change that was rolled back */
+    const char *path;           /* where it is kept, relative to the root */
+};
+
+/* What the last successful or failed operation on a handle did. */
+struct ncf_change_result {
+    unsigned long long changed;  /* files put back to their old content */
+    unsigned long long added;    /* files that were added, now deleted */
+    unsigned long long removed;  /* files that were gone, now back */
+    unsigned long long metadata; /* files of which only the metadata was put back */
+    unsigned long long failed;   /* paths that could not be put back */
+    char id[NCF_ID_SIZE];        /* of the change */
+    const char *discarded;       /* where the replaced files are kept; "" if none */
+    const char *notice;          /* what a person should know although the call
+                                    succeeded; "" if nothing */
+};
+
+/*
+ * Open a handle for the host whose configuration is below `root` (NULL: "/").
+ * Returns 0; -1 if the root can't be used (*ncf is then a handle good for
+ * ncf_error() and ncf_close() only); -2 if memory is short (*ncf is NULL).
+ * Nothing is created on disk.
+ */
+int ncf_init(struct ncf **ncf, const char *root);
+
+/* Close a handle and free it.  An open change stays open.  NULL is allowed. */
+int ncf_close(struct ncf *ncf);
+
+/*
+ * Start a change: save every file in scope, or with NCF_START_ON_WRITE nothing
+ * yet.  On return the snapshot is durable.  A failed start leaves nothing
+ * behind.
+ *
+ * Errors: NCF_EOTHER unknown flags; NCF_EINVALIDOP a change is open already;
+ * NCF_EFILE a file can't be read, keeps changing, the scope is too large (over
+ * 100,000 files or 256 MiB), the disk is full, the state directory or a scope
+ * file is not to be trusted.
+ */
+int ncf_change_start(struct ncf *ncf, unsigned int flags);
+
+/* netcf's released name for ncf_change_start(). */
+int ncf_change_begin(struct ncf *ncf, unsigned int flags);
+
+/*
+ * Keep the configuration as it is now and drop the snapshot.  Before the
+ * snapshot goes, every file that changed is made durable, so that a power cut
+ * leaves the new configuration, never neither.
+ *
+ * Errors: NCF_EOTHER unknown flags; NCF_EINVALIDOP no change is open, or it
+ * was started with a token and this handle's is another; NCF_EFILE a new file
+ * can't be made durable (the change stays open).
+ */
+int ncf_change_commit(struct ncf *ncf, unsigned int flags);
+
+/*
+ * Put back exactly what start saved: content, type, mode, owner, modification
+ * time, extended attributes, inode flags, hard links.  Added files go, removed
+ * ones return, unchanged ones are not touched.  What is replaced is kept as a
+ * discarded configuration.  May be repeated after any failure or crash and
+ * then ends in the same state.  The change is closed only when every file is
+ * as it was; ncf_change_result() has the figures.  This version brings no live
+ * interface up or down.
+ *
+ * Errors: NCF_EOTHER unknown flags; NCF_EINVALIDOP no change is open;
+ * NCF_EFILE the snapshot is damaged (no file is touched), or a path can't be
+ * put back (all others are; the change stays open).
+ */
+int ncf_change_rollback(struct ncf *ncf, unsigned int flags);
+
+/*
+ * The code of the last call's error on this handle; NCF_NOERROR if it
+ * succeeded.  *errmsg: a sentence for the code.  *details: which step failed on
+ * which path and why, and what state the host is in; NULL if there is nothing
+ * to add.  Both belong to the handle and live until the next call on it.
+ * errmsg and details may be NULL.
+ */
+int ncf_error(struct ncf *ncf, const char **errmsg, const char **details);
+
+/*
+ * Set the options of the next start on this handle; the token is also what the
+ * next commit shows.  The strings are copied.  NULL clears all.
+ * Errors: NCF_EOTHER too long, or a deadline over 30 days.
+ */
+int ncf_change_set_options(struct ncf *ncf, const struct ncf_change_options *options);
+
+/* The state of the host's change.  Takes no lock and writes nothing. */
+int ncf_change_status(struct ncf *ncf, struct ncf_change_status *ret_status);
+
+/*
+ * The scope: that of the open change, else that of the next start.
+ * *ret_patterns is one block for ncf_free().
+ */
+int ncf_change_scope(struct ncf *ncf, struct ncf_pattern **ret_patterns, size_t *ret_count);
+
+/*
+ * What differs now from the snapshot, sorted by path; equal content with equal
+ * metadata is no difference.  *ret_differences is one block for ncf_free().
+ * Takes no lock and writes nothing.  Errors: NCF_EINVALIDOP no change is open;
+ * NCF_EFILE the snapshot is damaged, or a file can't be read.
+ */
+int ncf_change_diff(struct ncf *ncf, struct ncf_difference **ret_differences, size_t *ret_count);
+
+/*
+ * In a change started with NCF_START_ON_WRITE: save `path`, or the fact that
+ * nothing is there, before it is modified for the first time.  Durable on
+ * return.  Announcing a path again, or in a change that saved the whole scope
+ * and covers it, does nothing.
+ *
+ * Errors: NCF_EINVALIDOP no change is open; NCF_EOTHER the path leaves the
+ * root, lies in the state directory, or is not covered by a whole-scope change.
+ */
+int ncf_change_announce(struct ncf *ncf, const char *path);
+
+/* What the last start, commit, rollback or restore on this handle did. */
+int ncf_change_result(struct ncf *ncf, struct ncf_change_result *ret_result);
+
+/* The discarded configurations, newest first; one block for ncf_free(). */
+int ncf_discarded_list(struct ncf *ncf, struct ncf_discarded **ret_list, size_t *ret_count);
+
+/*
+ * Put a discarded configuration back: its files return, and what it did not
+ * have goes.  Needs an open change, so that this too can be rolled back.
+ * flags must be 0.
+ *
+ * Errors: NCF_EINVALIDOP no change is open; NCF_ENOENT there is none with this
+ * id; else as ncf_change_rollback().
+ */
+int ncf_discarded_restore(struct ncf *ncf, unsigned long long id, unsigned int flags);
+
+/*
+ * Where the snapshot is while a change is open, with the root in front
+ * ("/var/lib/netcf/network-snapshot.tar").  Belongs to the handle.
+ */
+const char *ncf_snapshot_path(struct ncf *ncf);
+
+/* Free a list that one of the calls above returned.  NULL is allowed. */
+void ncf_free(void *list);
+
+/* The version of the library, "MAJOR.MINOR.PATCH". */
+const char *ncf_version(void);
+
+/* cffi: end */
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * networking-config: the helper's main.  The only file that prints and exits.
+ * MUST work before anything else on the host does: no shell, no interpreter,
+ * no users database, no /proc, perhaps no standard descriptors.
+ */
+#include "error.h"
+#include "ncf.h"
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { DONE = 0, FAILED = 1, USAGE = 2, NONE_OPEN = 3, INVALID_STATE = 199 };
+
+#define NETCF_SCRIPT "netcf-transaction.sh"
+
+struct call {
+    struct ncf *ncf;
+    const char *command;
+    bool as_netcf;  /* called by the name of netcf's script */
+    bool open_only; /* status --open */
+    unsigned start_flags;
+    const char *note;
+    char **argument; /* what follows the command, up to NULL */
+};
+
+static const char help[] =
+    "Usage: networking-config [--root DIR] COMMAND\n"
+    "Save the host's network configuration before a change, keep or undo the change.\n"
+    "\n"
+    "  snapshot_config [--note TEXT] [--on-write]\n"
+    "                    start a change: save the configuration as it is now\n"
+    "                    (also: change-begin).  --on-write saves each file only\n"
+    "                    when it is announced\n"
+    "  announce PATH...  in such a change: save PATH before it is modified\n"
+    "  commit_config     keep the configuration as it is now (also: change-commit)\n"
+    "  rollback_config   put the saved configuration back (also: change-rollback)\n"
+    "  diff              what differs from the saved configuration\n"
+    "  status [--open]   whether a change is open; with --open the exit status says it:\n"
+    "                    0 open, 3 not\n"
+    "  discarded         what rollbacks replaced, newest first\n"
+    "  put-back ID       in an open change: put such a configuration back\n"
+    "  snapshot-dir      the path that exists exactly while a change is open\n"
+    "  start             at boot: undo a change that was neither kept nor undone\n"
+    "  stop, restart, reload, force-reload, condrestart, try-restart\n"
+    "                    for init; they leave an open change alone\n"
+    "\n"
+    "  --root DIR        work on the host below DIR instead of /\n"
+    "  --help, --version\n"
+    "\n"
+    "Exit status: 0 done, 1 failed, 2 usage, 199 not valid in the present state.\n";
+
+static const char netcf_usage[] =
+    "Usage: netcf-transaction.sh {change-begin|change-commit|change-rollback|snapshot-dir|start|"
+    "stop|status|restart|condrestart|try-restart|reload|force-reload}\n";
+
+static void print(FILE *to, const char *bytes)
+{
+    char text[4096];
+
+    error_printable(text, sizeof(text), bytes);
+    fputs(text, to);
+}
+
+/* netcf quotes what its script prints on either output. */
+static int fail(const struct call *c)
+{
+    const char *message, *details;
+    int code = ncf_error(c->ncf, &message, &details);
+
+    print(stderr, c->as_netcf ? NETCF_SCRIPT : "networking-config");
+    fputs(": ", stderr);
+    print(stderr, c->command);
+    fputs(": ", stderr);
+    print(stderr, details ? details : message);
+    fputs("\n", stderr);
+    return code == NCF_EINVALIDOP ? INVALID_STATE : FAILED;
+}
+
+static const char *plural(unsigned long long n)
+{
+    return n == 1 ? "" : "s";
+}
+
+static void print_rollback(const struct ncf_change_result *r)
+{
+    unsigned long long all = r->changed + r->added + r->removed + r->metadata;
+
+    printf("networking-config: rolled back change %s: ", r->id);
+    if (all == 0)
+        printf("nothing differed");
+    else
+        printf("%llu path%s restored (%llu changed, %llu removed, %llu added, %llu metadata)",
+               all, plural(all), r->changed, r->removed, r->added, r->metadata);
+    if (r->discarded[0])
+        printf("; the replaced files are in /%s", r->discarded);
+    printf("\n");
+}
+
+static void print_notice(const struct ncf_change_result *r)
+{
+    if (r->notice[0])
+        fprintf(stderr, "networking-config: note: %s\n", r->notice);
+}
+
+static int do_start_change(struct call *c)
+{
+    struct ncf_change_options options = { .size = sizeof(options), .note = c->note };
+    struct ncf_change_status s;
+
+    if (ncf_change_set_options(c->ncf, &options) || ncf_change_start(c->ncf, c->start_flags))
+        return fail(c);
+    if (c->as_netcf || ncf_change_status(c->ncf, &s))
+        return DONE;
+    if (c->start_flags & NCF_START_ON_WRITE)
+        printf("change %s started; announce each file before you modify it\n", s.id);
+    else
+        printf("change %s started: %llu path%s saved\n", s.id, s.files, plural(s.files));
+    if (s.refused)
+        fprintf(stderr, "networking-config: note: %llu device%s, socket%s or FIFO%s in scope not "
+                        "saved\n", s.refused, plural(s.refused), plural(s.refused),
+                plural(s.refused));
+    return DONE;
+}
+
+static int do_commit(struct call *c)
+{
+    struct ncf_change_result r;
+
+    /* A secret is not for the command line, where every user reads it. */
+    struct ncf_change_options options = { .size = sizeof(options),
+                                          .token = getenv("NETWORKING_CONFIG_TOKEN") };
+
+    if (ncf_change_set_options(c->ncf, &options) || ncf_change_commit(c->ncf, 0))
+        return fail(c);
+    if (ncf_change_result(c->ncf, &r) == 0) {
+        print_notice(&r);
+        if (!c->as_netcf)
+            printf("change %s committed\n", r.id);
+    }
+    return DONE;
+}
+
+static int do_rollback(struct call *c)
+{
+    struct ncf_change_result r;
+
+    if (ncf_change_rollback(c->ncf, 0))
+        return fail(c);
+    if (ncf_change_result(c->ncf, &r) == 0) {
+        print_rollback(&r);
+        print_notice(&r);
+    }
+    return DONE;
+}
+
+/* At boot: nothing open is how it should be. */
+static int do_boot(struct call *c)
+{
+    struct ncf_change_result r;
+
+    if (ncf_change_rollback(c->ncf, 0))
+        return ncf_error(c->ncf, NULL, NULL) == NCF_EINVALIDOP ? DONE : fail(c);
+    if (ncf_change_result(c->ncf, &r) == 0) {
+        print_rollback(&r);
+        print_notice(&r);
+    }
+    return DONE;
+}
+
+static void print_open(const struct ncf_change_status *s)
+{
+    printf("There is an open transaction (%s)\n", s->id);
+    printf("  started by uid %u with ", s->uid);
+    print(stdout, s->program);
+    printf(" (pid %d), %s\n", s->pid,
+           s->same_boot ? "in this boot" : "before the last boot");
+    if (s->note[0]) {
+        printf("  note: ");
+        print(stdout, s->note);
+        printf("\n");
+    }
+    if (s->has_token)
+        printf("  a commit needs its token\n");
+    if (s->deadline)
+        printf("  deadline: %u s after the start, %lld s left (no guard watches it)\n",
+               s->deadline, s->deadline_left);
+    printf("  %llu path%s, %llu bytes saved%s\n", s->files, plural(s->files), s->bytes,
+           s->flags & NCF_START_ON_WRITE ? " as they were announced" : "");
+    if (s->refused)
+        printf("  %llu not saved: devices, sockets or FIFOs\n", s->refused);
+}
+
+static int do_status(struct call *c)
+{
+    struct ncf_change_status s;
+
+    if (ncf_change_status(c->ncf, &s))
+        return fail(c);
+    if (!s.open)
+        puts("No open transaction");
+    else if (c->as_netcf)
+        puts("There is an open transaction");
+    else
+        print_open(&s);
+    return c->open_only && !s.open ? NONE_OPEN : DONE;
+}
+
+static void print_metadata(unsigned m)
+{
+    static const struct {
+        unsigned bit;
+        const char *word;
+    } words[] = {
+        { NCF_META_MODE, "mode" },   { NCF_META_OWNER, "owner" }, { NCF_META_MTIME, "mtime" },
+        { NCF_META_XATTR, "xattrs" }, { NCF_META_FLAGS, "flags" }, { NCF_META_LINKS, "hard links" },
+    };
+    const char *before = " (";
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (m & words[i].bit) {
+            printf("%s%s", before, words[i].word);
+            before = ", ";
+        }
+    if (m)
+        printf(")");
+}
+
+static int do_diff(struct call *c)
+{
+    static const char *const kinds[] = { [NCF_DIFF_ADDED] = "added", [NCF_DIFF_REMOVED] = "removed",
+                                         [NCF_DIFF_CHANGED] = "changed",
+                                         [NCF_DIFF_METADATA] = "metadata" };
+    struct ncf_difference *d;
+    size_t count;
+
+    if (ncf_change_diff(c->ncf, &d, &count))
+        return fail(c);
+    for (size_t i = 0; i < count; i++) {
+        printf("%-8s  ", kinds[d[i].kind]);
+        print(stdout, d[i].path);
+        print_metadata(d[i].metadata);
+        printf("\n");
+    }
+    ncf_free(d);
+    return DONE;
+}
+
+static int do_announce(struct call *c)
+{
+    if (!c->argument[0])
+        return USAGE;
+    for (char **path = c->argument; *path; path++)
+        if (ncf_change_announce(c->ncf, *path))
+            return fail(c);
+    return DONE;
+}
+
+static int do_discarded(struct call *c)
+{
+    struct ncf_discarded *d;
+    size_t count;
+
+    if (ncf_discarded_list(c->ncf, &d, &count))
+        return fail(c);
+    for (size_t i = 0; i < count; i++) {
+        printf("%llu  %llu path%s  %llu bytes  /%s", d[i].id, d[i].files, plural(d[i].files),
+               d[i].bytes, d[i].path);
+        if (d[i].note[0]) {
+            printf("  ");
+            print(stdout, d[i].note);
+        }
+        printf("\n");
+    }
+    ncf_free(d);
+    return DONE;
+}
+
+static int do_put_back(struct call *c)
+{
+    struct ncf_change_result r;
+    unsigned long long id;
+    char *end;
+
+    if (!c->argument[0] || c->argument[1])
+        return USAGE;
+    id = strtoull(c->argument[0], &end, 10);
+    if (*end || end == c->argument[0])
+        return USAGE;
+    if (ncf_discarded_restore(c->ncf, id, 0))
+        return fail(c);
+    printf("configuration %llu put back; commit or roll back\n", id);
+    if (ncf_change_result(c->ncf, &r) == 0)
+        print_notice(&r);
+    return DONE;
+}
+
+static int do_snapshot_dir(struct call *c)
+{
+    puts(ncf_snapshot_path(c->ncf));
+    return DONE;
+}
+
+static int do_nothing(struct call *c)
+{
+    (void)c;
+    return DONE;
+}
+
+enum { OURS = 1, NETCFS = 2, ARGUMENTS = 4 };
+
+static const struct {
+    const char *name;
+    int (*run)(struct call *c);
+    unsigned kind;
+} commands[] = {
+    { "snapshot_config", do_start_change, OURS },
+    { "commit_config", do_commit, OURS },
+    { "rollback_config", do_rollback, OURS },
+    { "change-begin", do_start_change, OURS | NETCFS },
+    { "change-commit", do_commit, OURS | NETCFS },
+    { "change-rollback", do_rollback, OURS | NETCFS },
+    { "announce", do_announce, OURS | ARGUMENTS },
+    { "diff", do_diff, OURS },
+    { "status", do_status, OURS | NETCFS },
+    { "discarded", do_discarded, OURS },
+    { "put-back", do_put_back, OURS | ARGUMENTS },
+    { "snapshot-dir", do_snapshot_dir, OURS | NETCFS },
+    { "start", do_boot, OURS | NETCFS },
+    { "stop", do_nothing, OURS },
+    { "restart", do_nothing, OURS },
+    { "reload", do_nothing, OURS },
+    { "force-reload", do_nothing, OURS },
+    { "condrestart", do_nothing, OURS },
+    { "try-restart", do_nothing, OURS },
+    /* netcf's script: stop reports, every kind of restart rolls back. */
+    { "stop", do_status, NETCFS },
+    { "restart", do_boot, NETCFS },
+    { "reload", do_boot, NETCFS },
+    { "force-reload", do_boot, NETCFS },
+    { "condrestart", do_boot, NETCFS },
+    { "try-restart", do_boot, NETCFS },
+};
+
+static int run(struct call *c)
+{
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (!strcmp(c->command, commands[i].name) &&
+            (commands[i].kind & (c->as_netcf ? NETCFS : OURS)))
+            return c->argument[0] && !(commands[i].kind & ARGUMENTS) ? USAGE : commands[i].run(c);
+    return USAGE;
+}
+
+/* Options of the command, which may stand among its arguments; false: not one of ours. */
+static bool take_options(struct call *c, char **argv)
+{
+    bool starts = !strcmp(c->command, "snapshot_config") || !strcmp(c->command, "change-begin");
+    char **kept = argv;
+
+    c->argument = argv;
+    for (; *argv; argv++) {
+        if (starts && !strcmp(*argv, "--on-write"))
+            c->start_flags |= NCF_START_ON_WRITE;
+        else if (starts && !strcmp(*argv, "--note") && argv[1])
+            c->note = *++argv;
+        else if (!strcmp(c->command, "status") && !strcmp(*argv, "--open"))
+            c->open_only = true;
+        else if (**argv == '-' && !c->as_netcf)
+            return false;
+        else
+            *kept++ = *argv;
+    }
+    *kept = NULL;
+    return true;
+}
+
+static int usage(const struct call *c)
+{
+    fputs(c->as_netcf ? netcf_usage : "Usage: networking-config [--root DIR] COMMAND; "
+                                      "networking-config --help lists the commands\n",
+          stderr);
+    return USAGE;
+}
+
+static int run_on_root(struct call *c, const char *root)
+{
+    int r;
+
+    if (ncf_init(&c->ncf, root) == 0) {
+        r = run(c);
+    } else if (c->ncf) {
+        r = fail(c);
+    } else {
+        fputs("networking-config: out of memory\n", stderr);
+        r = FAILED;
+    }
+    ncf_close(c->ncf);
+    return r == USAGE ? usage(c) : r;
+}
+
+/* Without them, the first file opened would become standard output or error. */
+static void open_standard_descriptors(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0 && open("/", O_RDONLY) < 0)
+            return;
+}
+
+int main(int argc, char **argv)
+{
+    const char *root = NULL, *name = argc > 0 ? strrchr(argv[0], '/') : NULL;
+    struct call c = { .as_netcf = argc > 0 && !strcmp(name ? name + 1 : argv[0], NETCF_SCRIPT) };
+    char **arg = argc > 0 ? argv + 1 : argv;
+    int r;
+
+    open_standard_descriptors();
+    /* As interpreter of an init script the kernel puts "--sysv" and the script's path first. */
+    if (*arg && !strcmp(*arg, "--sysv"))
+        arg += arg[1] ? 2 : 1;
+    while (*arg && !c.as_netcf && !strcmp(*arg, "--root") && arg[1]) {
+        root = arg[1];
+        arg += 2;
+    }
+    if (*arg && !strcmp(*arg, "--help")) {
+        fputs(c.as_netcf ? netcf_usage : help, stdout);
+    } else if (*arg && !c.as_netcf && !strcmp(*arg, "--version")) {
+        printf("networking-config %s\n", ncf_version());
+    } else {
+        if (!*arg)
+            return usage(&c);
+        c.command = *arg++;
+        r = take_options(&c, arg) ? run_on_root(&c, root) : usage(&c);
+        if (r)
+            return r;
+    }
+    /* What could not be told was not done. */
+    return fflush(stdout) ? FAILED : DONE;
+}

@@ -1,0 +1,655 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Responsible for putting files back.  Redo: every step may be repeated, and a
+ * crash between any two leaves something that running all of them again mends,
+ * because the snapshot goes only after the last one (change.c).
+ * MUST NOT touch a path that does not differ; MUST NOT write to an inode that
+ * a name outside the scope may share; MUST sync a file before its rename.
+ */
+#include "restore.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BATCH = 32, HOLE = 4096 };
+
+struct work {
+    const struct restore *r;
+    struct error *err;
+    uint64_t failed;
+    bool reserve_released;
+    struct listing touched; /* directories whose names changed */
+    size_t *source;         /* by index in saved: the entry whose inode it shall be a name of */
+    bool *rewrite;          /* by index in saved: to be made anew */
+};
+
+/* A failure of one path; the first one is reported, all are counted, the others go on. */
+static void failed(struct work *w, struct error *one)
+{
+    w->failed++;
+    if (w->err->code == NCF_NOERROR)
+        *w->err = *one;
+}
+
+/* Whether to try again: the disk was full and the reserve is free now. */
+static bool make_room(struct work *w, const struct error *one)
+{
+    if ((one->sys != ENOSPC && one->sys != EDQUOT) || w->reserve_released)
+        return false;
+    w->reserve_released = true;
+    store_release_reserve(w->r->store);
+    return true;
+}
+
+static int parent_of(struct work *w, const char *path, struct error *err)
+{
+    int fd = dirs_open_parent(w->r->dirs, path);
+
+    return fd < 0 ? error_file(err, STEP_OPEN_DIRECTORY, errno, path) : fd;
+}
+
+static struct entry *find_parent(struct listing *l, const char *path)
+{
+    char parent[PATH_SIZE];
+    size_t n = path_parent(path);
+
+    memcpy(parent, path, n);
+    parent[n] = '\0';
+    return n ? listing_find(l, parent) : NULL;
+}
+
+static int set_flags(struct work *w, const struct entry *e, uint32_t flags, struct error *err)
+{
+    AUTO_CLOSE fd = entry_open(w->r->dirs, e, err);
+
+    if (fd < 0)
+        return -1;
+    if (sys_setflags(fd, flags, e->path))
+        return error_file(err, STEP_SET_FLAGS, errno, e->path);
+    return 0;
+}
+
+/* An immutable or append-only file or directory must be unlocked before it can be replaced. */
+static int unlock(struct work *w, const struct entry *live, struct error *err)
+{
+    if (!live || (live->type != 'f' && live->type != 'd') || !(live->st.flags & FLAGS_LOCKING))
+        return 0;
+    return set_flags(w, live, live->st.flags & ~(uint32_t)FLAGS_LOCKING, err);
+}
+
+/* Before the first name in a directory changes: remember it, unlock it. */
+static int touch_parent(struct work *w, const char *path, struct error *err)
+{
+    struct entry *last = w->touched.count ? &w->touched.entry[w->touched.count - 1] : NULL;
+    size_t n = path_parent(path);
+    struct entry e = { .type = 'd' };
+
+    if (last && strlen(last->path) == n && !memcmp(last->path, path, n))
+        return 0;
+    e.path = arena_copy(&w->touched.memory, path, n);
+    if (!e.path || !listing_add(&w->touched, &e))
+        return error_file(err, STEP_MEMORY, ENOMEM, path);
+    return unlock(w, find_parent(w->r->live, path), err);
+}
+
+static int remove_name(struct work *w, const struct entry *live, struct error *err)
+{
+    int dirfd;
+
+    if (touch_parent(w, live->path, err) || unlock(w, live, err))
+        return -1;
+    dirs_forget(w->r->dirs);
+    dirfd = parent_of(w, live->path, err);
+    if (dirfd < 0)
+        return -1;
+    if (sys_unlinkat(dirfd, path_name(live->path), live->type == 'd' ? AT_REMOVEDIR : 0) == 0 ||
+        errno == ENOENT)
+        return 0;
+    /* A directory that still holds files outside the scope stays: they are not ours. */
+    if (live->type == 'd' && (errno == ENOTEMPTY || errno == EEXIST))
+        return 0;
+    return error_file(err, STEP_REMOVE, errno, live->path);
+}
+
+static void remove_added_beneath(struct work *w, const char *dir)
+{
+    const struct differences *d = w->r->differences;
+
+    for (size_t i = d->count; i-- > 0;) {
+        struct error one = { 0 };
+
+        if (d->item[i].kind == NCF_DIFF_ADDED &&
+            (!dir || path_beneath(d->item[i].live->path, dir)) &&
+            remove_name(w, d->item[i].live, &one))
+            failed(w, &one);
+    }
+}
+
+/* A directory where something else belongs, or the reverse: it must go before that can come. */
+static void clear_the_way(struct work *w)
+{
+    const struct differences *d = w->r->differences;
+
+    for (size_t i = 0; i < d->count; i++) {
+        const struct difference *it = &d->item[i];
+        struct error one = { 0 };
+
+        if (it->kind != NCF_DIFF_CHANGED || it->saved->type == it->live->type ||
+            (it->saved->type != 'd' && it->live->type != 'd'))
+            continue;
+        if (it->live->type == 'd')
+            remove_added_beneath(w, it->live->path);
+        if (remove_name(w, it->live, &one))
+            failed(w, &one);
+    }
+}
+
+static int make_directory(struct work *w, const struct entry *e, struct error *err)
+{
+    int dirfd;
+
+    if (touch_parent(w, e->path, err))
+        return -1;
+    dirs_forget(w->r->dirs);
+    dirfd = parent_of(w, e->path, err);
+    if (dirfd < 0)
+        return -1;
+    if (sys_mkdirat(dirfd, path_name(e->path), 0700))
+        return error_file(err, STEP_MAKE_DIRECTORY, errno, e->path);
+    return 0;
+}
+
+static void make_directories(struct work *w)
+{
+    const struct differences *d = w->r->differences;
+
+    for (size_t i = 0; i < d->count; i++) {
+        const struct difference *it = &d->item[i];
+        struct error one = { 0 };
+
+        if (it->kind == NCF_DIFF_ADDED || it->saved->type != 'd' ||
+            it->kind == NCF_DIFF_METADATA)
+            continue;
+        if (make_directory(w, it->saved, &one) &&
+            (!make_room(w, &one) ||
+             (error_clear(&one), make_directory(w, it->saved, &one))))
+            failed(w, &one);
+    }
+}
+
+/* ---- files and links made anew ---- */
+
+static void temp_name(char name[24], size_t slot)
+{
+    snprintf(name, 24, PATH_TEMP "-%zu", slot);
+}
+
+/* A whole block of zeros is left out, so that a sparse file stays sparse. */
+static bool is_hole(const unsigned char *bytes, size_t n)
+{
+    static const unsigned char zeros[HOLE];
+
+    return n >= HOLE && !memcmp(bytes, zeros, HOLE);
+}
+
+static int write_content(struct work *w, int fd, const struct entry *e, struct error *err)
+{
+    for (uint64_t done = 0; done < e->st.size;) {
+        uint64_t left = e->st.size - done;
+        size_t n = left < CONTENT_CHUNK ? (size_t)left : CONTENT_CHUNK;
+        const unsigned char *bytes = content_at(w->r->content, e->offset + done, n, err);
+
+        if (!bytes)
+            return -1;
+        for (size_t at = 0; at < n;) {
+            size_t end = at;
+
+            while (end < n && !is_hole(bytes + end, n - end))
+                end += n - end < HOLE ? n - end : HOLE;
+            if (end > at && sys_pwrite(fd, bytes + at, end - at, done + at, e->path))
+                return error_file(err, STEP_WRITE, errno, e->path);
+            at = end < n ? end + HOLE : n;
+        }
+        done += n;
+    }
+    if (sys_ftruncate(fd, e->st.size, e->path))
+        return error_file(err, STEP_WRITE, errno, e->path);
+    return 0;
+}
+
+static int create_temp(int dirfd, const char *temp, const struct entry *e)
+{
+    int fd = -1;
+
+    for (int tries = 0; tries < 2; tries++) {
+        if (e->type == 'l') {
+            fd = sys_symlinkat(e->target, dirfd, temp);
+        } else {
+            fd = sys_openat(dirfd, temp, O_WRONLY | O_CREAT | O_EXCL, 0600);
+        }
+        if (fd >= 0 || errno != EEXIST || sys_unlinkat(dirfd, temp, 0))
+            break;
+    }
+    return fd;
+}
+
+/* The whole new file under its temporary name; returns its descriptor, 0 for a link. */
+static int write_temp(struct work *w, const struct entry *e, const char *temp, struct error *err)
+{
+    int fd, dirfd, r;
+
+    if (touch_parent(w, e->path, err))
+        return -1;
+    dirfd = parent_of(w, e->path, err);
+    if (dirfd < 0)
+        return -1;
+    fd = create_temp(dirfd, temp, e);
+    if (fd < 0)
+        return error_file(err, STEP_CREATE, errno, e->path);
+    if (e->type == 'l')
+        r = entry_apply_link(dirfd, temp, e, err);
+    else
+        r = write_content(w, fd, e, err) || entry_apply(fd, e, err) ? -1 : 0;
+    if (r == 0)
+        return e->type == 'l' ? 0 : fd;
+    if (e->type != 'l')
+        sys_close_cleanup(&fd);
+    sys_unlinkat(dirfd, temp, 0);
+    return -1;
+}
+
+static int move_into_place(struct work *w, const struct entry *e, const char *temp,
+                           struct error *err)
+{
+    int dirfd = parent_of(w, e->path, err);
+
+    if (dirfd < 0)
+        return -1;
+    if (unlock(w, listing_find(w->r->live, e->path), err)) {
+        sys_unlinkat(parent_of(w, e->path, err), temp, 0);
+        return -1;
+    }
+    dirfd = parent_of(w, e->path, err);
+    if (sys_renameat(dirfd, temp, dirfd, path_name(e->path)) == 0)
+        return 0;
+    error_file(err, errno == EISDIR || errno == ENOTEMPTY ? STEP_IN_THE_WAY : STEP_RENAME,
+               errno == EISDIR ? 0 : errno, e->path);
+    sys_unlinkat(dirfd, temp, 0);
+    return -1;
+}
+
+/*
+ * Write all, then sync all, then rename all: the first sync of a batch takes
+ * most of the others' work along.  No rename before its file's sync: a name
+ * must never lead to content that a power cut can take away.
+ */
+static void restore_batch(struct work *w, struct entry *const *batch, size_t count)
+{
+    int fd[BATCH];
+    char temp[24];
+
+    for (size_t i = 0; i < count; i++) {
+        struct error one = { 0 };
+
+        temp_name(temp, i);
+        fd[i] = write_temp(w, batch[i], temp, &one);
+        if (fd[i] < 0 && make_room(w, &one)) {
+            error_clear(&one);
+            fd[i] = write_temp(w, batch[i], temp, &one);
+        }
+        if (fd[i] < 0)
+            failed(w, &one);
+        else if (batch[i]->type == 'f')
+            sys_write_behind(fd[i], 0, 0);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct error one = { 0 };
+
+        if (fd[i] < 0 || batch[i]->type == 'l')
+            continue;
+        if (sys_fsync(fd[i], batch[i]->path)) {
+            error_file(&one, STEP_SYNC, errno, batch[i]->path);
+            temp_name(temp, i);
+            sys_unlinkat(parent_of(w, batch[i]->path, &one), temp, 0);
+            failed(w, &one);
+            sys_close(fd[i]);
+            fd[i] = -1;
+        } else {
+            sys_close(fd[i]);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct error one = { 0 };
+
+        temp_name(temp, i);
+        if (fd[i] >= 0 && move_into_place(w, batch[i], temp, &one))
+            failed(w, &one);
+    }
+}
+
+static void restore_files(struct work *w)
+{
+    struct entry *batch[BATCH];
+    size_t count = 0;
+
+    for (size_t i = 0; i < w->r->saved->count; i++) {
+        if (!w->rewrite[i] || w->source[i] != i)
+            continue;
+        batch[count++] = &w->r->saved->entry[i];
+        if (count == BATCH) {
+            restore_batch(w, batch, count);
+            count = 0;
+        }
+    }
+    restore_batch(w, batch, count);
+}
+
+static int make_link(struct work *w, const struct entry *e, const struct entry *source,
+                     struct error *err)
+{
+    struct dirs from;
+    int from_fd, dirfd;
+
+    if (touch_parent(w, e->path, err))
+        return -1;
+    dirs_init(&from, w->r->dirs->root);
+    from_fd = dirs_open_parent(&from, source->path);
+    dirfd = parent_of(w, e->path, err);
+    if (dirfd >= 0 && from_fd < 0)
+        error_file(err, STEP_OPEN_DIRECTORY, errno, source->path);
+    if (dirfd >= 0 && from_fd >= 0 &&
+        sys_linkat(from_fd, path_name(source->path), dirfd, PATH_TEMP "-0"))
+        error_file(err, STEP_LINK, errno, e->path);
+    dirs_forget(&from);
+    if (err->code || move_into_place(w, e, PATH_TEMP "-0", err))
+        return -1;
+    /* rename() of two names of one inode does nothing and leaves both. */
+    dirfd = parent_of(w, e->path, err);
+    if (dirfd >= 0 && sys_unlinkat(dirfd, PATH_TEMP "-0", 0) && errno != ENOENT)
+        return error_file(err, STEP_REMOVE, errno, e->path);
+    return 0;
+}
+
+static void restore_links(struct work *w)
+{
+    struct listing *saved = w->r->saved;
+
+    for (size_t i = 0; i < saved->count; i++) {
+        struct error one = { 0 };
+
+        if (w->rewrite[i] && w->source[i] != i &&
+            make_link(w, &saved->entry[i], &saved->entry[w->source[i]], &one))
+            failed(w, &one);
+    }
+}
+
+/* ---- metadata in place ---- */
+
+static bool same_inode(const struct sys_stat *a, const struct sys_stat *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->nlink == b->nlink;
+}
+
+static int restore_in_place(struct work *w, const struct difference *d, struct error *err)
+{
+    struct sys_stat now;
+    AUTO_CLOSE fd = -1;
+
+    if (unlock(w, d->live, err))
+        return -1;
+    fd = entry_open(w->r->dirs, d->live, err);
+    if (fd < 0)
+        return -1;
+    if (sys_statx(fd, NULL, &now))
+        return error_file(err, STEP_STAT, errno, d->saved->path);
+    /* Somebody put another file there since the comparison; running again sees it. */
+    if (!same_inode(&now, &d->live->st))
+        return error_set(err, NCF_EFILE, STEP_CHANGING, 0, d->saved->path);
+    if (entry_apply(fd, d->saved, err))
+        return -1;
+    if ((d->saved->st.flags || d->live->st.flags) &&
+        sys_setflags(fd, d->saved->st.flags, d->saved->path))
+        return error_file(err, STEP_SET_FLAGS, errno, d->saved->path);
+    if (sys_fsync(fd, d->saved->path))
+        return error_file(err, STEP_SYNC, errno, d->saved->path);
+    return 0;
+}
+
+static void restore_metadata(struct work *w)
+{
+    const struct differences *d = w->r->differences;
+
+    for (size_t i = 0; i < d->count; i++) {
+        const struct difference *it = &d->item[i];
+        struct error one = { 0 };
+
+        if (it->kind == NCF_DIFF_METADATA && it->saved->type == 'f' &&
+            !w->rewrite[it->saved - w->r->saved->entry] && restore_in_place(w, it, &one))
+            failed(w, &one);
+    }
+}
+
+/* Files made anew that shall be immutable or the like: last, for it locks them. */
+static void restore_flags(struct work *w)
+{
+    struct listing *saved = w->r->saved;
+
+    for (size_t i = 0; i < saved->count; i++) {
+        struct error one = { 0 };
+
+        if (w->rewrite[i] && w->source[i] == i && saved->entry[i].type == 'f' &&
+            saved->entry[i].st.flags) {
+            AUTO_CLOSE fd = entry_open(w->r->dirs, &saved->entry[i], &one);
+
+            if (fd >= 0 && sys_setflags(fd, saved->entry[i].st.flags, saved->entry[i].path))
+                error_file(&one, STEP_SET_FLAGS, errno, saved->entry[i].path);
+            else if (fd >= 0 && sys_fsync(fd, saved->entry[i].path))
+                error_file(&one, STEP_SYNC, errno, saved->entry[i].path);
+            if (one.code)
+                failed(w, &one);
+        }
+    }
+}
+
+/* ---- directories ---- */
+
+static int path_order(const void *a, const void *b)
+{
+    return path_compare(((const struct entry *)a)->path, ((const struct entry *)b)->path);
+}
+
+/* Directories that differ themselves join those in which names changed. */
+static int gather_directories(struct work *w, struct error *err)
+{
+    const struct differences *d = w->r->differences;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < d->count; i++) {
+        if (!d->item[i].saved || d->item[i].saved->type != 'd')
+            continue;
+        if (!listing_add(&w->touched, d->item[i].saved))
+            return error_file(err, STEP_MEMORY, ENOMEM, d->item[i].saved->path);
+    }
+    if (w->touched.count)
+        qsort(w->touched.entry, w->touched.count, sizeof(struct entry), path_order);
+    for (size_t i = 0; i < w->touched.count; i++)
+        if (i == 0 || strcmp(w->touched.entry[i].path, w->touched.entry[kept - 1].path) != 0)
+            w->touched.entry[kept++] = w->touched.entry[i];
+    w->touched.count = kept;
+    return 0;
+}
+
+static int finish_directory(struct work *w, const char *path, struct error *err)
+{
+    const struct entry *saved = listing_find(w->r->saved, path);
+    const struct entry *live = listing_find(w->r->live, path);
+    bool made = saved && (!live || live->type != 'd');
+    int fd;
+
+    if (live && live->type == 'd' && unlock(w, live, err))
+        return -1;
+    fd = dirs_open(w->r->dirs, path, strlen(path));
+    if (fd < 0)
+        return errno == ENOENT ? 0 : error_file(err, STEP_OPEN_DIRECTORY, errno, path);
+    if (saved && saved->type == 'd' && (made || !saved->context) && entry_apply(fd, saved, err))
+        return -1;
+    /* The names in it, and with them its own times: nothing else makes them durable. */
+    if (sys_fsync(fd, path))
+        return error_file(err, STEP_SYNC_DIRECTORY, errno, path);
+    return 0;
+}
+
+static int finish_directory_flags(struct work *w, const char *path, struct error *err)
+{
+    const struct entry *saved = listing_find(w->r->saved, path);
+    const struct entry *live = listing_find(w->r->live, path);
+    uint32_t flags = saved ? saved->st.flags : live ? live->st.flags : 0;
+    int fd;
+
+    if (!flags && !(live && live->st.flags))
+        return 0;
+    fd = dirs_open(w->r->dirs, path, strlen(path));
+    if (fd < 0)
+        return errno == ENOENT ? 0 : error_file(err, STEP_OPEN_DIRECTORY, errno, path);
+    if (sys_setflags(fd, flags, path))
+        return error_file(err, STEP_SET_FLAGS, errno, path);
+    if (sys_fsync(fd, path))
+        return error_file(err, STEP_SYNC_DIRECTORY, errno, path);
+    return 0;
+}
+
+/* Deepest first: what happens in a directory changes its times. */
+static void finish_directories(struct work *w)
+{
+    struct error one = { 0 };
+
+    dirs_forget(w->r->dirs);
+    if (gather_directories(w, &one))
+        failed(w, &one);
+    for (size_t i = w->touched.count; i-- > 0;) {
+        const char *path = w->touched.entry[i].path;
+
+        error_clear(&one);
+        if (finish_directory(w, path, &one) ||
+            (*path && finish_directory_flags(w, path, &one)))
+            failed(w, &one);
+    }
+}
+
+/* ---- reading back ---- */
+
+static int expected_paths(const struct work *w, struct listing *ret, struct error *err)
+{
+    const struct differences *d = w->r->differences;
+
+    for (size_t i = 0; i < d->count; i++) {
+        struct entry nothing = { .type = '-', .path = d->item[i].live ? d->item[i].live->path : "" };
+        const struct entry *e = d->item[i].kind == NCF_DIFF_ADDED ? &nothing : d->item[i].saved;
+
+        if (d->item[i].kind == NCF_DIFF_ADDED && d->item[i].live->type == 'd')
+            continue; /* may have to stay: see remove_name() */
+        if (!listing_add(ret, e))
+            return error_file(err, STEP_MEMORY, ENOMEM, "");
+    }
+    return listing_find_links(ret, err);
+}
+
+/* Nothing is believed that was not read back: the snapshot goes next. */
+static void verify(struct work *w)
+{
+    struct error one = { 0 };
+    AUTO_LISTING expected = { 0 }, now = { 0 };
+    AUTO_DIFFERENCES wrong = { 0 };
+
+    dirs_forget(w->r->dirs);
+    if (expected_paths(w, &expected, &one) ||
+        listing_of_paths(&now, &expected, w->r->dirs, &one) ||
+        compare(&wrong, &expected, w->r->content, &now, w->r->dirs, false, &one)) {
+        failed(w, &one);
+        return;
+    }
+    for (size_t i = 0; i < wrong.count && !w->failed; i++) {
+        const struct difference *d = &wrong.item[i];
+
+        if (d->quiet)
+            continue;
+        error_clear(&one);
+        error_set(&one, NCF_EFILE, STEP_VERIFY, 0, d->saved ? d->saved->path : d->live->path);
+        failed(w, &one);
+    }
+}
+
+/* ---- the whole ---- */
+
+/* Never in place: links can't be synced, and an inode with further names is not ours alone. */
+static bool must_rewrite(const struct difference *d)
+{
+    if (d->kind == NCF_DIFF_ADDED || (d->saved->type != 'f' && d->saved->type != 'l'))
+        return false;
+    return d->kind != NCF_DIFF_METADATA || d->saved->type == 'l' || d->live->st.nlink > 1 ||
+           (d->metadata & NCF_META_LINKS);
+}
+
+/* Which entries are made anew, and for hard links: from which of their names. */
+static int plan(struct work *w)
+{
+    const struct differences *d = w->r->differences;
+    struct listing *saved = w->r->saved;
+    size_t n = saved->count ? saved->count : 1;
+
+    w->source = calloc(n, sizeof(*w->source));
+    w->rewrite = calloc(n, sizeof(*w->rewrite));
+    if (!w->source || !w->rewrite)
+        return error_file(w->err, STEP_MEMORY, ENOMEM, "");
+    for (size_t i = 0; i < d->count; i++)
+        if (must_rewrite(&d->item[i]))
+            w->rewrite[d->item[i].saved - saved->entry] = true;
+    /* source[first] is the first name that stays, if any, else the first name itself. */
+    for (size_t i = saved->count; i-- > 0;)
+        w->source[i] = i;
+    for (size_t i = saved->count; i-- > 0;)
+        if (!w->rewrite[i])
+            w->source[saved->entry[i].link] = i;
+    for (size_t i = 0; i < saved->count; i++)
+        w->source[i] = w->source[saved->entry[i].link];
+    return 0;
+}
+
+int restore_differences(const struct restore *r, uint64_t *ret_failed, struct error *err)
+{
+    struct work w = { .r = r, .err = err };
+
+    if (plan(&w) == 0) {
+        clear_the_way(&w);
+        make_directories(&w);
+        restore_files(&w);
+        restore_links(&w);
+        restore_metadata(&w);
+        remove_added_beneath(&w, NULL);
+        restore_flags(&w);
+        finish_directories(&w);
+        verify(&w);
+    }
+    *ret_failed = w.failed;
+    free(w.source);
+    free(w.rewrite);
+    listing_free(&w.touched);
+    return err->code ? -1 : 0;
+}
+
+int restore_remove_leftovers(const struct listing *live, struct dirs *dirs, struct error *err)
+{
+    for (size_t i = 0; i < live->leftovers; i++) {
+        int dirfd = dirs_open_parent(dirs, live->leftover[i]);
+
+        if (dirfd < 0 || (sys_unlinkat(dirfd, path_name(live->leftover[i]), 0) && errno != ENOENT))
+            return error_file(err, STEP_REMOVE, errno, live->leftover[i]);
+        /* Names that are gone must stay gone, or they would outlive the recovery. */
+        if (sys_fsync(dirfd, live->leftover[i]))
+            return error_file(err, STEP_SYNC_DIRECTORY, errno, live->leftover[i]);
+    }
+    return 0;
+}

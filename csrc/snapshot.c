@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Responsible for one archive file: writing it in one pass, reading it back checked.
+ * MUST NOT give it its name: that is what publishes it (store.c).
+ * MUST create it 0600: it holds secrets from its first byte.
+ */
+#include "snapshot.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { WINDOW = 256 * 1024 };
+
+/* ---- reading ---- */
+
+const unsigned char *content_at(struct content *c, uint64_t offset, size_t n, struct error *err)
+{
+    if (offset >= c->start && offset + n <= c->start + c->len)
+        return c->window + (offset - c->start);
+    if (!c->window)
+        c->window = malloc(WINDOW);
+    if (!c->window) {
+        error_file(err, STEP_MEMORY, ENOMEM, c->name);
+        return NULL;
+    }
+    c->start = offset;
+    c->len = 0;
+    while (c->len < n) {
+        ssize_t got = sys_pread(c->fd, c->window + c->len, WINDOW - c->len, offset + c->len,
+                                c->name);
+
+        if (got <= 0) {
+            error_file(err, got ? STEP_READ : STEP_TRUNCATED, got ? errno : 0, c->name);
+            return NULL;
+        }
+        c->len += (size_t)got;
+    }
+    return c->window;
+}
+
+void content_free(struct content *c)
+{
+    free(c->window);
+    c->window = NULL;
+}
+
+static int read_at(struct snapshot *s, char *buf, size_t n, uint64_t offset, struct error *err)
+{
+    while (n) {
+        ssize_t got = sys_pread(s->fd, buf, n, offset, s->content.name);
+
+        if (got <= 0)
+            return error_file(err, got ? STEP_READ : STEP_TRUNCATED, got ? errno : 0,
+                              s->content.name);
+        buf += got;
+        n -= (size_t)got;
+        offset += (uint64_t)got;
+    }
+    return 0;
+}
+
+static int read_manifest(struct snapshot *s, struct error *err)
+{
+    char tail[ARCHIVE_END_LINE + ARCHIVE_END];
+    struct archive_end end;
+
+    if (s->size < sizeof(tail))
+        return error_set(err, NCF_EFILE, STEP_TRUNCATED, 0, s->content.name);
+    if (read_at(s, tail, sizeof(tail), s->size - sizeof(tail), err) ||
+        archive_read_end(tail, s->size, &end, err, s->content.name))
+        return -1;
+    s->text = malloc(end.manifest_len + 1);
+    if (!s->text)
+        return error_file(err, STEP_MEMORY, ENOMEM, s->content.name);
+    s->text[end.manifest_len] = '\0';
+    s->content_end = end.manifest_offset;
+    if (read_at(s, s->text, end.manifest_len, end.manifest_offset, err))
+        return -1;
+    return archive_read_manifest(s->text, &end, &s->manifest, &s->scope, &s->files,
+                                 &s->content_sum, err, s->content.name);
+}
+
+int snapshot_open(struct snapshot *s, int dirfd, const char *name, struct error *err)
+{
+    struct sys_stat st;
+
+    *s = (struct snapshot){ .fd = -1 };
+    s->fd = sys_openat(dirfd, name, O_RDONLY, 0);
+    if (s->fd < 0)
+        return errno == ENOENT ? 0 : error_file(err, STEP_OPEN, errno, name);
+    s->content = (struct content){ .fd = s->fd, .name = name };
+    if (sys_statx(s->fd, NULL, &st))
+        return error_file(err, STEP_STAT, errno, name);
+    if (S_ISDIR(st.mode))
+        return error_set(err, NCF_EFILE, STEP_OLD_NETCF, 0, name);
+    if (!S_ISREG(st.mode))
+        return error_set(err, NCF_EFILE, STEP_NOT_A_SNAPSHOT, 0, name);
+    s->size = st.size;
+    return read_manifest(s, err) ? -1 : 1;
+}
+
+int snapshot_verify(struct snapshot *s, struct error *err)
+{
+    struct xxh64 sum;
+
+    xxh64_init(&sum);
+    for (uint64_t at = 0; at < s->content_end;) {
+        uint64_t left = s->content_end - at;
+        size_t n = left < CONTENT_CHUNK ? (size_t)left : CONTENT_CHUNK;
+        const unsigned char *bytes = content_at(&s->content, at, n, err);
+
+        if (!bytes)
+            return -1;
+        xxh64_add(&sum, bytes, n);
+        at += n;
+    }
+    if (xxh64_value(&sum) != s->content_sum)
+        return error_set(err, NCF_EFILE, STEP_CHECKSUM, 0, s->content.name);
+    return 0;
+}
+
+void snapshot_close(struct snapshot *s)
+{
+    sys_close_cleanup(&s->fd);
+    s->fd = -1;
+    free(s->text);
+    s->text = NULL;
+    scope_free(&s->scope);
+    listing_free(&s->files);
+    content_free(&s->content);
+}
+
+bool snapshot_is_damaged(const struct error *err)
+{
+    return err->code == NCF_EFILE && err->step >= STEP_NOT_A_SNAPSHOT &&
+           err->step <= STEP_SNAPSHOT_PATH && err->step != STEP_VERSION;
+}
+
+/* ---- writing ---- */
+
+struct writer {
+    int fd;
+    unsigned char *buf; /* WINDOW bytes */
+    size_t len;
+    uint64_t written;
+    struct xxh64 sum;
+    struct listing *l;
+    struct dirs *dirs;
+    struct content *saved;
+    struct error *err;
+};
+
+static uint64_t writer_at(const struct writer *w)
+{
+    return w->written + w->len;
+}
+
+static int writer_flush(struct writer *w)
+{
+    if (w->len == 0)
+        return 0;
+    xxh64_add(&w->sum, w->buf, w->len);
+    if (sys_write(w->fd, w->buf, w->len, PATH_TEMP))
+        return error_file(w->err, STEP_WRITE, errno, PATH_TEMP);
+    w->written += w->len;
+    w->len = 0;
+    return 0;
+}
+
+/* Room in the buffer, at least one byte of it. */
+static size_t writer_room(struct writer *w)
+{
+    if (w->len == WINDOW) {
+        if (writer_flush(w))
+            return 0;
+        /* The disk works while the next files are read; the fsync at the end waits less. */
+        sys_write_behind(w->fd, 0, 0);
+    }
+    return WINDOW - w->len;
+}
+
+static int writer_add(struct writer *w, const void *bytes, size_t n)
+{
+    const unsigned char *p = bytes;
+
+    while (n) {
+        size_t room = writer_room(w), take = n < room ? n : room;
+
+        if (!room)
+            return -1;
+        memcpy(w->buf + w->len, p, take);
+        w->len += take;
+        p += take;
+        n -= take;
+    }
+    return 0;
+}
+
+static int writer_pad(struct writer *w)
+{
+    static const char zeros[ARCHIVE_BLOCK];
+
+    return writer_add(w, zeros, (ARCHIVE_BLOCK - writer_at(w) % ARCHIVE_BLOCK) % ARCHIVE_BLOCK);
+}
+
+static int copy_live_content(struct writer *w, struct entry *e, int fd)
+{
+    struct sys_stat now;
+    uint64_t left = e->st.size;
+
+    while (left) {
+        size_t room = writer_room(w);
+        ssize_t got;
+
+        if (!room)
+            return -1;
+        got = sys_read(fd, w->buf + w->len, left < room ? (size_t)left : room, e->path);
+        if (got < 0)
+            return error_file(w->err, STEP_READ, errno, e->path);
+        if (got == 0)
+            break;
+        w->len += (size_t)got;
+        left -= (uint64_t)got;
+    }
+    /* Listed before it was opened, examined again after it was read: what lies between is it. */
+    if (sys_statx(fd, NULL, &now))
+        return error_file(w->err, STEP_STAT, errno, e->path);
+    if (left || !entry_unchanged(&e->st, &now))
+        return error_set(w->err, NCF_EFILE, STEP_CHANGING, 0, e->path);
+    return 0;
+}
+
+static int copy_saved_content(struct writer *w, struct entry *e, uint64_t from)
+{
+    for (uint64_t done = 0; done < e->st.size;) {
+        uint64_t left = e->st.size - done;
+        size_t n = left < CONTENT_CHUNK ? (size_t)left : CONTENT_CHUNK;
+        const unsigned char *bytes = content_at(w->saved, from + done, n, w->err);
+
+        if (!bytes || writer_add(w, bytes, n))
+            return -1;
+        done += n;
+    }
+    return 0;
+}
+
+/* A live file that went away or became something else since it was listed is one that changes. */
+static int vanished(struct writer *w, struct entry *e)
+{
+    if (w->err->sys == ENOENT || w->err->sys == ELOOP || w->err->sys == ENOTDIR) {
+        error_clear(w->err);
+        return error_set(w->err, NCF_EFILE, STEP_CHANGING, 0, e->path);
+    }
+    return -1;
+}
+
+static int write_member(struct writer *w, struct entry *e)
+{
+    const struct entry *first = &w->l->entry[e->link];
+    bool live = !e->saved;
+    uint64_t from = e->offset;
+    AUTO_BUFFER head = { 0 };
+    AUTO_CLOSE fd = -1;
+
+    if (e->type == '-' || e->type == 's')
+        return 0;
+    if (live && e->type == 'f' && (fd = entry_open(w->dirs, e, w->err)) < 0)
+        return vanished(w, e);
+    if (live && entry_read_details(w->dirs, fd, e, &w->l->memory, w->err))
+        return vanished(w, e);
+    if (e->context)
+        return 0;
+    archive_member(&head, e, first);
+    if (head.failed)
+        return error_file(w->err, STEP_MEMORY, ENOMEM, e->path);
+    if (writer_add(w, head.data, head.len))
+        return -1;
+    if (e->type != 'f')
+        return 0;
+    if (first != e) {
+        e->offset = first->offset;
+        return 0;
+    }
+    e->offset = writer_at(w);
+    if (live ? copy_live_content(w, e, fd) : copy_saved_content(w, e, from))
+        return -1;
+    return writer_pad(w);
+}
+
+static int write_manifest(struct writer *w, const struct manifest *m, const struct scope *scope)
+{
+    static const char end[ARCHIVE_END];
+    AUTO_BUFFER text = { 0 };
+    AUTO_BUFFER head = { 0 };
+
+    archive_manifest(&text, m, scope, w->l);
+    archive_manifest_member(&head, text.len);
+    if (text.failed || head.failed)
+        return error_file(w->err, STEP_MEMORY, ENOMEM, PATH_TEMP);
+    if (writer_add(w, head.data, head.len) || writer_flush(w))
+        return -1;
+    archive_seal(&text, xxh64_value(&w->sum));
+    if (writer_add(w, text.data, text.len) || writer_add(w, end, sizeof(end)))
+        return -1;
+    return writer_flush(w);
+}
+
+/*
+ * Space for a rollback on a full disk: blocks of this very file behind its
+ * end.  They cost no further file and no further flush, tar does not see them,
+ * they go when the snapshot goes, and ftruncate gives them back.
+ */
+static int reserve_space(struct writer *w, uint64_t reserve)
+{
+    if (!reserve || !sys_fallocate_behind(w->fd, w->written, reserve, PATH_TEMP))
+        return 0;
+    if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)
+        return 0; /* a filesystem that can't: NFS before 4.2, FAT, some FUSE */
+    return error_file(w->err, STEP_RESERVE, errno, PATH_TEMP);
+}
+
+static int write_all(struct writer *w, const struct manifest *m, const struct scope *scope,
+                     uint64_t reserve)
+{
+    /* Whatever the umask: the owner reads it, nobody else, before there is anything to read. */
+    if (sys_fchmod(w->fd, 0600, PATH_TEMP))
+        return error_file(w->err, STEP_SET_MODE, errno, PATH_TEMP);
+    for (size_t i = 0; i < w->l->count; i++)
+        if (write_member(w, &w->l->entry[i]))
+            return -1;
+    if (write_manifest(w, m, scope) || reserve_space(w, reserve))
+        return -1;
+    /* The bytes before the name: a name that survives a power cut must lead to all of them. */
+    if (sys_fsync(w->fd, PATH_TEMP))
+        return error_file(w->err, STEP_SYNC, errno, PATH_TEMP);
+    return 0;
+}
+
+int snapshot_write(int dirfd, const struct manifest *m, const struct scope *scope,
+                   struct listing *l, struct dirs *dirs, struct content *saved,
+                   uint64_t reserve, struct error *err)
+{
+    struct writer w = { .l = l, .dirs = dirs, .saved = saved, .err = err };
+    int r;
+
+    w.fd = sys_openat(dirfd, PATH_TEMP, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    if (w.fd < 0)
+        return error_file(err, STEP_CREATE, errno, PATH_TEMP);
+    xxh64_init(&w.sum);
+    w.buf = malloc(WINDOW);
+    r = w.buf ? write_all(&w, m, scope, reserve) : error_file(err, STEP_MEMORY, ENOMEM, PATH_TEMP);
+    free(w.buf);
+    sys_close(w.fd);
+    if (r)
+        sys_unlinkat(dirfd, PATH_TEMP, 0);
+    return r;
+}

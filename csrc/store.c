@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Responsible for the state directory: lock, names, what is kept and for how long.
+ * A change is open exactly while STORE_SNAPSHOT exists.
+ * MUST NOT give a name to anything that is not durable, nor retry a failed fsync.
+ */
+#include "store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define OLD_NETCF "network-snapshot" /* the directory netcf's script works with */
+#define SPARE ".netcf-spare"
+#define DISCARDED_PREFIX "network-rollback-"
+#define DISCARDED_SUFFIX ".tar"
+enum { SPARE_INODES = 8, DISCARDED_MAX = 20 };
+#define DISCARDED_BYTES_MAX ((uint64_t)64 * 1024 * 1024)
+
+static int make_state_directory(struct dirs *dirs, struct error *err)
+{
+    static const struct {
+        const char *path;
+        mode_t mode;
+    } made[] = { { "var", 0755 }, { "var/lib", 0755 }, { PATH_STATE, 0700 } };
+
+    for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++) {
+        int parent = dirs_open_parent(dirs, made[i].path);
+
+        if (parent < 0)
+            return error_file(err, STEP_STATE_DIRECTORY, errno, made[i].path);
+        if (sys_mkdirat(parent, path_name(made[i].path), made[i].mode)) {
+            if (errno == EEXIST)
+                continue;
+            return error_file(err, STEP_STATE_DIRECTORY, errno, made[i].path);
+        }
+        /* A snapshot is durable only if the way to it is. */
+        if (sys_fsync(parent, made[i].path))
+            return error_file(err, STEP_SYNC_DIRECTORY, errno, made[i].path);
+    }
+    return 0;
+}
+
+int store_open(struct store *s, struct dirs *dirs, bool create, struct error *err)
+{
+    struct sys_stat st;
+    int fd;
+
+    s->fd = -1;
+    fd = dirs_open(dirs, PATH_STATE, sizeof(PATH_STATE) - 1);
+    if (fd < 0 && errno == ENOENT && create) {
+        if (make_state_directory(dirs, err))
+            return -1;
+        fd = dirs_open(dirs, PATH_STATE, sizeof(PATH_STATE) - 1);
+    }
+    if (fd < 0)
+        return errno == ENOENT && !create
+                   ? 0
+                   : error_file(err, STEP_STATE_DIRECTORY, errno, PATH_STATE);
+    s->fd = fd;
+    dirs->fd = -1; /* it is ours now, and so is its lock */
+    if (sys_statx(fd, NULL, &st))
+        return error_file(err, STEP_STATE_DIRECTORY, errno, PATH_STATE);
+    if ((st.uid != 0 && st.uid != geteuid()) || (st.mode & 022))
+        return error_set(err, NCF_EFILE, STEP_STATE_TRUST, 0, PATH_STATE);
+    return 1;
+}
+
+int store_lock(struct store *s, struct error *err)
+{
+    if (sys_flock(s->fd, LOCK_EX, PATH_STATE))
+        return error_file(err, STEP_LOCK, errno, PATH_STATE);
+    return 0;
+}
+
+void store_close(struct store *s)
+{
+    sys_close_cleanup(&s->fd);
+    s->fd = -1;
+}
+
+int store_refuse_old_netcf(struct store *s, struct error *err)
+{
+    struct sys_stat st;
+
+    if (sys_statx(s->fd, OLD_NETCF, &st) == 0)
+        return error_set(err, NCF_EFILE, STEP_OLD_NETCF, 0, PATH_STATE "/" OLD_NETCF);
+    return errno == ENOENT ? 0 : error_file(err, STEP_STAT, errno, PATH_STATE "/" OLD_NETCF);
+}
+
+static void spare_name(char name[2], int i)
+{
+    name[0] = (char)('0' + i);
+    name[1] = '\0';
+}
+
+/* Removed now, or known not to be there; on a read-only filesystem nothing can be in use. */
+static bool gone(int result)
+{
+    return result == 0 || errno == ENOENT || errno == EROFS;
+}
+
+static int remove_spare_inodes(struct store *s)
+{
+    char name[2];
+    AUTO_CLOSE fd = -1;
+
+    if (gone(sys_unlinkat(s->fd, SPARE, AT_REMOVEDIR)))
+        return 0;
+    fd = sys_openat(s->fd, SPARE, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0)
+        return -1;
+    for (int i = 0; i < SPARE_INODES; i++) {
+        spare_name(name, i);
+        if (!gone(sys_unlinkat(fd, name, 0)))
+            return -1;
+    }
+    return gone(sys_unlinkat(s->fd, SPARE, AT_REMOVEDIR)) ? 0 : -1;
+}
+
+int store_clean_temp(struct store *s, struct error *err)
+{
+    if (!gone(sys_unlinkat(s->fd, PATH_TEMP, 0)))
+        return error_file(err, STEP_REMOVE, errno, PATH_STATE "/" PATH_TEMP);
+    return 0;
+}
+
+int store_clean(struct store *s, struct error *err)
+{
+    if (store_clean_temp(s, err))
+        return -1;
+    if (remove_spare_inodes(s))
+        return error_file(err, STEP_REMOVE, errno, PATH_STATE "/" SPARE);
+    return 0;
+}
+
+int store_spare_inodes(struct store *s, struct error *err)
+{
+    char name[2];
+    AUTO_CLOSE fd = -1;
+
+    if (sys_mkdirat(s->fd, SPARE, 0700))
+        return error_file(err, STEP_RESERVE, errno, PATH_STATE "/" SPARE);
+    fd = sys_openat(s->fd, SPARE, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0)
+        return error_file(err, STEP_RESERVE, errno, PATH_STATE "/" SPARE);
+    for (int i = 0; i < SPARE_INODES; i++) {
+        AUTO_CLOSE file = -1;
+
+        spare_name(name, i);
+        file = sys_openat(fd, name, O_WRONLY | O_CREAT | O_EXCL, 0600);
+        if (file < 0)
+            return error_file(err, STEP_RESERVE, errno, PATH_STATE "/" SPARE);
+    }
+    return 0;
+}
+
+void store_release_reserve(struct store *s)
+{
+    struct sys_stat st;
+    AUTO_CLOSE fd = sys_openat(s->fd, STORE_SNAPSHOT, O_WRONLY, 0);
+
+    /* To the size it has: only the blocks behind its end go. */
+    if (fd >= 0 && sys_statx(fd, NULL, &st) == 0)
+        (void)sys_ftruncate(fd, st.size, STORE_SNAPSHOT);
+    (void)remove_spare_inodes(s);
+}
+
+int store_publish(struct store *s, const char *name, struct error *err)
+{
+    if (sys_renameat(s->fd, PATH_TEMP, s->fd, name)) {
+        error_file(err, STEP_RENAME, errno, name);
+        sys_unlinkat(s->fd, PATH_TEMP, 0);
+        return -1;
+    }
+    if (sys_fsync(s->fd, PATH_STATE))
+        return error_file(err, STEP_SYNC_DIRECTORY, errno, PATH_STATE);
+    return 0;
+}
+
+int store_retire(struct store *s, struct error *err)
+{
+    /* What belongs to the snapshot goes before it: after it, nobody would look. */
+    (void)remove_spare_inodes(s);
+    if (sys_unlinkat(s->fd, STORE_SNAPSHOT, 0))
+        return error_file(err, STEP_RETIRE, errno, PATH_STATE "/" STORE_SNAPSHOT);
+    /* Until here a power cut may bring the snapshot back: the change is not closed before. */
+    if (sys_fsync(s->fd, PATH_STATE))
+        return error_file(err, STEP_RETIRE_SYNC, errno, PATH_STATE "/" STORE_SNAPSHOT);
+    return 0;
+}
+
+void store_discarded_name(unsigned long long id, char name[STORE_NAME_SIZE])
+{
+    snprintf(name, STORE_NAME_SIZE, DISCARDED_PREFIX "%08llu" DISCARDED_SUFFIX, id);
+}
+
+/* The number in a name of ours; 0 if it is none. */
+static unsigned long long discarded_id(const char *name)
+{
+    char again[STORE_NAME_SIZE];
+    unsigned long long id;
+
+    if (strncmp(name, DISCARDED_PREFIX, sizeof(DISCARDED_PREFIX) - 1) != 0)
+        return 0;
+    id = strtoull(name + sizeof(DISCARDED_PREFIX) - 1, NULL, 10);
+    store_discarded_name(id, again);
+    return strcmp(name, again) ? 0 : id;
+}
+
+static int id_order(const void *a, const void *b)
+{
+    const struct discarded *x = a, *y = b;
+
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int add_discarded(struct store *s, struct discarded_list *l, const char *name,
+                         struct error *err)
+{
+    struct discarded d = { .id = discarded_id(name) };
+    struct sys_stat st;
+
+    if (!d.id)
+        return 0;
+    if (sys_statx(s->fd, name, &st))
+        return errno == ENOENT ? 0 : error_file(err, STEP_STAT, errno, name);
+    if (!S_ISREG(st.mode))
+        return 0;
+    d.bytes = st.size;
+    store_discarded_name(d.id, d.name);
+    if (!array_grow((void **)&l->item, l->count, &l->room, sizeof(d)))
+        return error_file(err, STEP_MEMORY, ENOMEM, name);
+    l->item[l->count++] = d;
+    return 0;
+}
+
+int store_list_discarded(struct store *s, struct discarded_list *ret, struct error *err)
+{
+    _Alignas(8) char entries[4096];
+    const char *name;
+    ssize_t got;
+    AUTO_CLOSE fd = sys_openat(s->fd, ".", O_RDONLY | O_DIRECTORY, 0);
+
+    if (fd < 0)
+        return error_file(err, STEP_OPEN_DIRECTORY, errno, PATH_STATE);
+    while ((got = sys_getdents(fd, entries, sizeof(entries), PATH_STATE)) > 0)
+        for (size_t pos = 0; (name = sys_dirent_next(entries, (size_t)got, &pos));)
+            if (add_discarded(s, ret, name, err))
+                return -1;
+    if (got < 0)
+        return error_file(err, STEP_READ_DIRECTORY, errno, PATH_STATE);
+    if (ret->count)
+        qsort(ret->item, ret->count, sizeof(*ret->item), id_order);
+    return 0;
+}
+
+void discarded_list_free(struct discarded_list *l)
+{
+    free(l->item);
+    *l = (struct discarded_list){ 0 };
+}
+
+int store_prune_discarded(struct store *s, struct error *err)
+{
+    AUTO_DISCARDED list = { 0 };
+    uint64_t bytes = 0;
+
+    if (store_list_discarded(s, &list, err))
+        return -1;
+    for (size_t kept = 0, i = list.count; i-- > 0; kept++) {
+        bytes += list.item[i].bytes;
+        if (kept == 0 || (kept < DISCARDED_MAX && bytes <= DISCARDED_BYTES_MAX))
+            continue;
+        if (sys_unlinkat(s->fd, list.item[i].name, 0) && errno != ENOENT)
+            return error_file(err, STEP_REMOVE, errno, list.item[i].name);
+    }
+    return 0;
+}

@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Responsible for being the only file that talks to the kernel about files.
+ * MUST NOT know anything about snapshots, scopes or errors of this library.
+ */
+#include "sys.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef NCF_SEAM
+static sys_seam_hook seam;
+
+void sys_seam_set(sys_seam_hook hook)
+{
+    seam = hook;
+}
+
+static int seam_enter(const char *call, const char *name)
+{
+    int e = seam ? seam(call, name ? name : "") : 0;
+
+    if (e)
+        errno = e;
+    return e;
+}
+#define SEAM(call, name)            \
+    do {                            \
+        if (seam_enter(call, name)) \
+            return -1;              \
+    } while (0)
+#else
+#define SEAM(call, name) ((void)(name))
+#endif
+
+/* Bounded, so that a kernel that answers nothing but EINTR can't hang a boot. */
+#define RETRY(result, expression)                        \
+    do {                                                 \
+        int tries_ = 1000;                               \
+        do                                               \
+            (result) = (expression);                     \
+        while ((result) < 0 && errno == EINTR && --tries_); \
+    } while (0)
+
+/*
+ * The kernel's ABI, spelt out: musl's headers of 2023 lack these, and a build
+ * must not need the kernel's own.
+ */
+struct abi_open_how {
+    uint64_t flags, mode, resolve;
+};
+enum { ABI_NO_MAGICLINKS = 0x02, ABI_NO_SYMLINKS = 0x04, ABI_BENEATH = 0x08 };
+
+struct abi_statx_timestamp {
+    int64_t sec;
+    uint32_t nsec;
+    int32_t reserved;
+};
+struct abi_statx {
+    uint32_t mask, blksize;
+    uint64_t attributes;
+    uint32_t nlink, uid, gid;
+    uint16_t mode, spare0;
+    uint64_t ino, size, blocks, attributes_mask;
+    struct abi_statx_timestamp atime, btime, ctime, mtime;
+    uint32_t rdev_major, rdev_minor, dev_major, dev_minor;
+    uint64_t spare[14];
+};
+_Static_assert(sizeof(struct abi_statx) == 256, "struct statx");
+enum { ABI_STATX_BASIC = 0x7ff, ABI_AT_EMPTY_PATH = 0x1000 };
+
+struct abi_dirent64 {
+    uint64_t ino;
+    int64_t off;
+    uint16_t reclen;
+    uint8_t type;
+    char name[];
+};
+#define ABI_GETFLAGS _IOR('f', 1, long)
+#define ABI_SETFLAGS _IOW('f', 2, long)
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
+
+int sys_open_root(const char *path)
+{
+    int fd;
+
+    SEAM("open", path);
+    RETRY(fd, open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    return fd;
+}
+
+int sys_openat2(int dirfd, const char *path, int flags)
+{
+    struct abi_open_how how = {
+        .flags = (uint64_t)(flags | O_CLOEXEC),
+        .resolve = ABI_BENEATH | ABI_NO_SYMLINKS | ABI_NO_MAGICLINKS,
+    };
+    long fd;
+
+    SEAM("openat2", path);
+    RETRY(fd, syscall(SYS_openat2, dirfd, path, &how, sizeof(how)));
+    return (int)fd;
+}
+
+int sys_openat(int dirfd, const char *name, int flags, mode_t mode)
+{
+    int fd;
+
+    SEAM(flags & O_CREAT ? "openat-create" : "openat", name);
+    RETRY(fd, openat(dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, mode));
+    return fd;
+}
+
+void sys_close(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+void sys_close_cleanup(int *fd)
+{
+    int saved = errno;
+
+    sys_close(*fd);
+    errno = saved;
+}
+
+ssize_t sys_read(int fd, void *buf, size_t n, const char *name)
+{
+    ssize_t got;
+
+    SEAM("read", name);
+    RETRY(got, read(fd, buf, n));
+    return got;
+}
+
+ssize_t sys_pread(int fd, void *buf, size_t n, uint64_t offset, const char *name)
+{
+    ssize_t got;
+
+    SEAM("pread", name);
+    RETRY(got, pread(fd, buf, n, (off_t)offset));
+    return got;
+}
+
+int sys_write(int fd, const void *buf, size_t n, const char *name)
+{
+    const char *p = buf;
+
+    SEAM("write", name);
+    while (n) {
+        ssize_t put;
+
+        RETRY(put, write(fd, p, n));
+        if (put == 0)
+            errno = ENOSPC;
+        if (put <= 0)
+            return -1;
+        p += put;
+        n -= (size_t)put;
+    }
+    return 0;
+}
+
+int sys_pwrite(int fd, const void *buf, size_t n, uint64_t offset, const char *name)
+{
+    const char *p = buf;
+
+    SEAM("pwrite", name);
+    while (n) {
+        ssize_t put;
+
+        RETRY(put, pwrite(fd, p, n, (off_t)offset));
+        if (put == 0)
+            errno = ENOSPC;
+        if (put <= 0)
+            return -1;
+        p += put;
+        offset += (uint64_t)put;
+        n -= (size_t)put;
+    }
+    return 0;
+}
+
+int sys_fsync(int fd, const char *name)
+{
+    SEAM("fsync", name);
+    /* Never retried: a second fsync may say 0 although the first lost the data. */
+    return fsync(fd);
+}
+
+void sys_write_behind(int fd, uint64_t offset, uint64_t n)
+{
+#ifdef SYNC_FILE_RANGE_WRITE
+    int saved = errno;
+
+    (void)sync_file_range(fd, (off_t)offset, (off_t)n, SYNC_FILE_RANGE_WRITE);
+    errno = saved;
+#else
+    (void)fd, (void)offset, (void)n;
+#endif
+}
+
+int sys_ftruncate(int fd, uint64_t size, const char *name)
+{
+    int r;
+
+    SEAM("ftruncate", name);
+    RETRY(r, ftruncate(fd, (off_t)size));
+    return r;
+}
+
+int sys_fallocate_behind(int fd, uint64_t offset, uint64_t n, const char *name)
+{
+    int r;
+
+    SEAM("fallocate", name);
+    RETRY(r, fallocate(fd, 0x01 /* FALLOC_FL_KEEP_SIZE */, (off_t)offset, (off_t)n));
+    return r;
+}
+
+int sys_renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+    SEAM("renameat", to);
+    return renameat(from_dir, from, to_dir, to);
+}
+
+int sys_unlinkat(int dirfd, const char *name, int flags)
+{
+    SEAM("unlinkat", name);
+    return unlinkat(dirfd, name, flags);
+}
+
+int sys_linkat(int from_dir, const char *from, int to_dir, const char *to)
+{
+    SEAM("linkat", to);
+    return linkat(from_dir, from, to_dir, to, 0);
+}
+
+int sys_symlinkat(const char *target, int dirfd, const char *name)
+{
+    SEAM("symlinkat", name);
+    return symlinkat(target, dirfd, name);
+}
+
+ssize_t sys_readlinkat(int dirfd, const char *name, char *buf, size_t n)
+{
+    SEAM("readlinkat", name);
+    return readlinkat(dirfd, name, buf, n);
+}
+
+int sys_mkdirat(int dirfd, const char *name, mode_t mode)
+{
+    SEAM("mkdirat", name);
+    return mkdirat(dirfd, name, mode);
+}
+
+ssize_t sys_getdents(int fd, void *buf, size_t n, const char *name)
+{
+    SEAM("getdents", name);
+    return (ssize_t)syscall(SYS_getdents64, fd, buf, n);
+}
+
+const char *sys_dirent_next(const void *buf, size_t n, size_t *pos)
+{
+    const struct abi_dirent64 *d;
+
+    if (*pos >= n)
+        return NULL;
+    d = (const void *)((const char *)buf + *pos);
+    *pos += d->reclen;
+    return d->name;
+}
+
+/* Kernels before 4.11. */
+static int stat_without_statx(int dirfd, const char *name, struct sys_stat *ret)
+{
+    struct stat st;
+    long flags = 0;
+
+    if (name ? fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) : fstat(dirfd, &st))
+        return -1;
+    if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)) {
+        int fd = name ? openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+                      : dirfd;
+
+        if (fd >= 0 && ioctl(fd, ABI_GETFLAGS, &flags))
+            flags = 0;
+        if (name)
+            sys_close(fd);
+    }
+    *ret = (struct sys_stat){
+        .mode = st.st_mode, .uid = st.st_uid, .gid = st.st_gid,
+        .nlink = (uint32_t)st.st_nlink, .flags = (uint32_t)flags & FLAGS_KEPT,
+        .size = (uint64_t)st.st_size, .dev = st.st_dev, .ino = st.st_ino,
+        .mtime = { st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec },
+        .ctime = { st.st_ctim.tv_sec, (uint32_t)st.st_ctim.tv_nsec },
+    };
+    return 0;
+}
+
+int sys_statx(int dirfd, const char *name, struct sys_stat *ret)
+{
+    struct abi_statx x;
+
+    SEAM("statx", name);
+    if (syscall(SYS_statx, dirfd, name ? name : "",
+                AT_SYMLINK_NOFOLLOW | (name ? 0 : ABI_AT_EMPTY_PATH), ABI_STATX_BASIC, &x))
+        return errno == ENOSYS ? stat_without_statx(dirfd, name, ret) : -1;
+    *ret = (struct sys_stat){
+        .mode = x.mode, .uid = x.uid, .gid = x.gid, .nlink = x.nlink,
+        .flags = (uint32_t)x.attributes & FLAGS_KEPT,
+        .size = x.size, .dev = makedev(x.dev_major, x.dev_minor), .ino = x.ino,
+        .mtime = { x.mtime.sec, x.mtime.nsec },
+        .ctime = { x.ctime.sec, x.ctime.nsec },
+    };
+    return 0;
+}
+
+int sys_fchmod(int fd, mode_t mode, const char *name)
+{
+    SEAM("fchmod", name);
+    return fchmod(fd, mode);
+}
+
+int sys_fchownat(int dirfd, const char *name, uint32_t uid, uint32_t gid)
+{
+    SEAM("fchownat", name);
+    return fchownat(dirfd, name, uid, gid, AT_SYMLINK_NOFOLLOW);
+}
+
+int sys_fchown(int fd, uint32_t uid, uint32_t gid, const char *name)
+{
+    SEAM("fchown", name);
+    return fchown(fd, uid, gid);
+}
+
+int sys_utimensat(int dirfd, const char *name, struct stamp mtime)
+{
+    struct timespec times[2] = {
+        { .tv_nsec = UTIME_OMIT },
+        { .tv_sec = (time_t)mtime.sec, .tv_nsec = (long)mtime.nsec },
+    };
+
+    SEAM("utimensat", name);
+    return name ? utimensat(dirfd, name, times, AT_SYMLINK_NOFOLLOW) : futimens(dirfd, times);
+}
+
+int sys_setflags(int fd, uint32_t flags, const char *name)
+{
+    long now = 0;
+
+    SEAM("ioctl", name);
+    if (ioctl(fd, ABI_GETFLAGS, &now))
+        return -1;
+    if (((uint32_t)now & FLAGS_KEPT) == flags)
+        return 0;
+    now = (now & ~(long)FLAGS_KEPT) | (long)flags;
+    return ioctl(fd, ABI_SETFLAGS, &now);
+}
+
+int sys_flock(int fd, int operation, const char *name)
+{
+    int r;
+
+    SEAM("flock", name);
+    RETRY(r, flock(fd, operation));
+    return r;
+}
+
+/* The path under which the l...xattr calls find a link in an open directory. */
+static const char *proc_path(int fd, const char *name, char *buf, size_t size)
+{
+    snprintf(buf, size, "/proc/self/fd/%d/%s", fd, name);
+    return buf;
+}
+
+ssize_t sys_listxattr(int fd, const char *name, char *buf, size_t n)
+{
+    char path[300];
+
+    SEAM("listxattr", name);
+    return name ? llistxattr(proc_path(fd, name, path, sizeof(path)), buf, n)
+                : flistxattr(fd, buf, n);
+}
+
+ssize_t sys_getxattr(int fd, const char *name, const char *attr, void *buf, size_t n)
+{
+    char path[300];
+
+    SEAM("getxattr", attr);
+    return name ? lgetxattr(proc_path(fd, name, path, sizeof(path)), attr, buf, n)
+                : fgetxattr(fd, attr, buf, n);
+}
+
+int sys_setxattr(int fd, const char *name, const char *attr, const void *value, size_t n)
+{
+    char path[300];
+
+    SEAM("setxattr", attr);
+    return name ? lsetxattr(proc_path(fd, name, path, sizeof(path)), attr, value, n, 0)
+                : fsetxattr(fd, attr, value, n, 0);
+}
+
+int sys_removexattr(int fd, const char *name, const char *attr)
+{
+    char path[300];
+
+    SEAM("removexattr", attr);
+    return name ? lremovexattr(proc_path(fd, name, path, sizeof(path)), attr)
+                : fremovexattr(fd, attr);
+}
+
+struct stamp sys_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (struct stamp){ t.tv_sec, (uint32_t)t.tv_nsec };
+}
+
+uint64_t sys_boottime(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void sys_program(char *name, size_t size)
+{
+    char comm[17] = "";
+
+    (void)prctl(PR_GET_NAME, comm);
+    snprintf(name, size, "%s", comm);
+}
+
+void sys_boot_id(char id[37])
+{
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 || read(fd, id, 36) != 36)
+        id[0] = '\0';
+    id[36] = '\0';
+    sys_close(fd);
+}
+
+void sys_sleep_ms(int ms)
+{
+    (void)poll(NULL, 0, ms);
+}
+
+void sys_random(void *buf, size_t n)
+{
+    struct timespec t;
+    uint64_t mix;
+    unsigned char *p = buf;
+
+    if (getrandom(buf, n, 1 /* GRND_NONBLOCK: early boot must not wait */) == (ssize_t)n)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    mix = (uint64_t)t.tv_nsec * 0x9E3779B97F4A7C15u ^ (uint64_t)getpid() << 32;
+    for (size_t i = 0; i < n; i++) {
+        mix = mix * 6364136223846793005u + 1442695040888963407u;
+        p[i] = (unsigned char)(mix >> 56);
+    }
+}

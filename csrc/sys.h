@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef NCF_SYS_H
+#define NCF_SYS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * The one seam for all system calls.  Wrappers are named after their call,
+ * return -1 and set errno as it does, retry EINTR, and set O_CLOEXEC.  `name`
+ * where the kernel needs none is for the seam and its log.
+ */
+
+#ifdef NCF_SEAM
+/* Called before every call; a nonzero result is the errno to fail with instead. */
+typedef int (*sys_seam_hook)(const char *call, const char *name);
+void sys_seam_set(sys_seam_hook hook);
+#endif
+
+struct stamp {
+    int64_t sec;
+    uint32_t nsec;
+};
+
+/* Inode flags that are saved and restored; the values are FS_..._FL and STATX_ATTR_... alike. */
+enum { FLAG_IMMUTABLE = 0x10, FLAG_APPEND = 0x20, FLAG_NODUMP = 0x40 };
+#define FLAGS_KEPT (FLAG_IMMUTABLE | FLAG_APPEND | FLAG_NODUMP)
+#define FLAGS_LOCKING (FLAG_IMMUTABLE | FLAG_APPEND)
+
+struct sys_stat {
+    uint32_t mode; /* type and permissions */
+    uint32_t uid, gid;
+    uint32_t nlink;
+    uint32_t flags; /* FLAGS_KEPT */
+    uint64_t size;
+    uint64_t dev, ino;
+    struct stamp mtime, ctime;
+};
+
+int sys_open_root(const char *path);
+/* openat2 beneath `dirfd`, following no symbolic link; ENOSYS on old kernels. */
+int sys_openat2(int dirfd, const char *path, int flags);
+int sys_openat(int dirfd, const char *name, int flags, mode_t mode);
+void sys_close(int fd);
+ssize_t sys_read(int fd, void *buf, size_t n, const char *name);
+ssize_t sys_pread(int fd, void *buf, size_t n, uint64_t offset, const char *name);
+/* Writes all of it or fails. */
+int sys_write(int fd, const void *buf, size_t n, const char *name);
+int sys_pwrite(int fd, const void *buf, size_t n, uint64_t offset, const char *name);
+int sys_fsync(int fd, const char *name);
+/* Begins to write out what was written so far; promises nothing. */
+void sys_write_behind(int fd, uint64_t offset, uint64_t n);
+int sys_ftruncate(int fd, uint64_t size, const char *name);
+/* Space behind the end of the file, without changing its size. */
+int sys_fallocate_behind(int fd, uint64_t offset, uint64_t n, const char *name);
+int sys_renameat(int from_dir, const char *from, int to_dir, const char *to);
+int sys_unlinkat(int dirfd, const char *name, int flags);
+int sys_linkat(int from_dir, const char *from, int to_dir, const char *to);
+int sys_symlinkat(const char *target, int dirfd, const char *name);
+ssize_t sys_readlinkat(int dirfd, const char *name, char *buf, size_t n);
+int sys_mkdirat(int dirfd, const char *name, mode_t mode);
+/* Entries as getdents64 gives them: walk with sys_dirent_next(). */
+ssize_t sys_getdents(int fd, void *buf, size_t n, const char *name);
+/* The name at *pos, which then moves on; NULL at the end. */
+const char *sys_dirent_next(const void *buf, size_t n, size_t *pos);
+/* Never follows a link; name NULL: the descriptor itself. */
+int sys_statx(int dirfd, const char *name, struct sys_stat *ret);
+int sys_fchmod(int fd, mode_t mode, const char *name);
+int sys_fchownat(int dirfd, const char *name, uint32_t uid, uint32_t gid);
+int sys_fchown(int fd, uint32_t uid, uint32_t gid, const char *name);
+/* Sets mtime, leaves atime; name NULL: the descriptor itself. */
+int sys_utimensat(int dirfd, const char *name, struct stamp mtime);
+int sys_setflags(int fd, uint32_t flags, const char *name);
+int sys_flock(int fd, int operation, const char *name);
+
+/*
+ * Extended attributes of what `fd` has open (name NULL), or of the symbolic
+ * link `name` in directory `fd`, which no descriptor can have open: that goes
+ * through /proc/self/fd.
+ */
+ssize_t sys_listxattr(int fd, const char *name, char *buf, size_t n);
+ssize_t sys_getxattr(int fd, const char *name, const char *attr, void *buf, size_t n);
+int sys_setxattr(int fd, const char *name, const char *attr, const void *value, size_t n);
+int sys_removexattr(int fd, const char *name, const char *attr);
+
+struct stamp sys_now(void);
+/* Nanoseconds of the clock that counts suspend and knows no steps. */
+uint64_t sys_boottime(void);
+/* This thread's name, which for a program is its own; at most `size` bytes with the NUL. */
+void sys_program(char *name, size_t size);
+/* The kernel's id of this boot, "" where /proc is not there. */
+void sys_boot_id(char id[37]);
+void sys_sleep_ms(int ms);
+void sys_random(void *buf, size_t n);
+
+/* Closes at the end of a scope and keeps errno. */
+void sys_close_cleanup(int *fd);
+#define AUTO_CLOSE __attribute__((cleanup(sys_close_cleanup))) int
+
+#endif
