@@ -47,18 +47,6 @@ static void text_field(char *field, size_t size, const char *text)
     memcpy(field, text, n < size ? n : size);
 }
 
-static void add_ustar(struct buffer *b, struct ustar *h)
-{
-    unsigned sum = 0;
-
-    memcpy(h->magic, "ustar\00000", 8);
-    memset(h->checksum, ' ', sizeof(h->checksum));
-    for (size_t i = 0; i < sizeof(*h); i++)
-        sum += ((const unsigned char *)h)[i];
-    octal(h->checksum, 7, sum);
-    buffer_add(b, h, sizeof(*h));
-}
-
 /* "LENGTH KEY=VALUE\n", where the length counts itself. */
 static void pax_record(struct buffer *b, const char *key, const char *attr, const void *value,
                        size_t len)
@@ -126,19 +114,25 @@ static void pax_records(struct buffer *b, const struct entry *e, const char *pat
         pax_record(b, "SCHILY.xattr.", x.name, x.value, x.len);
 }
 
-static void add_header(struct buffer *b, const struct entry *e, char type, const char *path,
-                       const char *linkname, uint64_t size)
+static void header(struct ustar *h, const struct entry *e, char type, const char *path,
+                   const char *linkname, uint64_t size)
 {
-    struct ustar h = { .type = type };
+    unsigned sum = 0;
 
-    text_field(h.name, sizeof(h.name), path);
-    text_field(h.linkname, sizeof(h.linkname), linkname);
-    octal(h.mode, sizeof(h.mode), e->st.mode & 07777);
-    octal(h.uid, sizeof(h.uid), e->st.uid);
-    octal(h.gid, sizeof(h.gid), e->st.gid);
-    octal(h.size, sizeof(h.size), size);
-    octal(h.mtime, sizeof(h.mtime), e->st.mtime.sec < 0 ? 0 : (uint64_t)e->st.mtime.sec);
-    add_ustar(b, &h);
+    *h = (struct ustar){ .type = type };
+    text_field(h->name, sizeof(h->name), path);
+    text_field(h->linkname, sizeof(h->linkname), linkname);
+    octal(h->mode, sizeof(h->mode), e->st.mode & 07777);
+    octal(h->uid, sizeof(h->uid), e->st.uid);
+    octal(h->gid, sizeof(h->gid), e->st.gid);
+    octal(h->size, sizeof(h->size), size);
+    octal(h->mtime, sizeof(h->mtime), e->st.mtime.sec < 0 ? 0 : (uint64_t)e->st.mtime.sec);
+    memcpy(h->magic, "ustar\00000", sizeof(h->magic));
+    memset(h->checksum, ' ', sizeof(h->checksum));
+    for (size_t i = 0; i < sizeof(*h); i++)
+        sum += ((const unsigned char *)h)[i];
+    octal(h->checksum, 7, sum);
+    h->checksum[6] = '\0';
 }
 
 static const struct entry plain = { .st = { .mode = 0600 } };
@@ -148,22 +142,31 @@ void archive_member(struct buffer *b, const struct entry *e, const struct entry 
     const char *linkname = first != e ? first->path : e->type == 'l' ? e->target : "";
     char type = first != e ? '1' : e->type == 'l' ? '2' : e->type == 'd' ? '5' : '0';
     char path[PATH_SIZE + 1];
-    AUTO_BUFFER pax = { 0 };
+    struct ustar h = { .type = 0 };
+    size_t start = b->len;
 
     snprintf(path, sizeof(path), "%s%s", e->path, type == '5' ? "/" : "");
-    pax_records(&pax, e, path, linkname);
-    if (pax.len) {
-        add_header(b, &plain, 'x', "pax", "", pax.len);
-        buffer_add(b, pax.data, pax.len);
+    buffer_add(b, &h, sizeof(h)); /* the place of the pax header, whose size comes after it */
+    pax_records(b, e, path, linkname);
+    if (b->failed)
+        return;
+    if (b->len == start + sizeof(h)) {
+        b->len = start;
+    } else {
+        header(&h, &plain, 'x', "pax", "", b->len - start - sizeof(h));
+        memcpy(b->data + start, &h, sizeof(h));
         pad_block(b);
     }
-    b->failed = b->failed || pax.failed;
-    add_header(b, e, type, path, linkname, type == '0' ? e->st.size : 0);
+    header(&h, e, type, path, linkname, type == '0' ? e->st.size : 0);
+    buffer_add(b, &h, sizeof(h));
 }
 
 void archive_manifest_member(struct buffer *b, size_t manifest_len)
 {
-    add_header(b, &plain, '0', PATH_STATE "/manifest", "", manifest_len);
+    struct ustar h;
+
+    header(&h, &plain, '0', PATH_STATE "/manifest", "", manifest_len);
+    buffer_add(b, &h, sizeof(h));
 }
 
 /* ---- manifest, writing ---- */

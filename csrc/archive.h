@@ -34,7 +34,10 @@ struct manifest {
     unsigned char salt[16], token[SHA256_SIZE];
 };
 
-/* The blocks that go before the content of `e`; `first` holds its content if that is another. */
+/*
+ * The blocks that go before the content of `e`, into a buffer of whole blocks;
+ * `first` holds its content if that is another.
+ */
 void archive_member(struct buffer *b, const struct entry *e, const struct entry *first);
 /* The header of the manifest's member. */
 void archive_manifest_member(struct buffer *b, size_t manifest_len);

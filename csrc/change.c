@@ -32,10 +32,24 @@ static const char PARTLY[] = "everything else was restored; the change stays ope
 /* Locks the state directory.  1: there is one; 0: there is none; -1: failure. */
 static int open_locked(struct store *store, struct dirs *dirs, bool create, struct error *err)
 {
-    int there = store_open(store, dirs, create, err);
+    for (;;) {
+        int there = store_open(store, dirs, create, err);
 
-    if (there > 0 && store_lock(store, err))
-        return -1;
+        if (there > 0)
+            there = store_lock(store, err);
+        if (there || store->fd < 0)
+            return there;
+        store_close(store); /* a failed first start removed it while we waited */
+    }
+}
+
+/* A discarded configuration under the snapshot's name is none, however well it reads. */
+static int open_snapshot(struct store *store, struct snapshot *s, struct error *err)
+{
+    int there = snapshot_open(s, store->fd, STORE_SNAPSHOT, err);
+
+    if (there > 0 && s->manifest.kind == ARCHIVE_DISCARDED)
+        return error_set(err, NCF_EFILE, STEP_NOT_A_SNAPSHOT, 0, s->name);
     return there;
 }
 
@@ -46,7 +60,7 @@ static int open_change(struct store *store, struct dirs *dirs, struct snapshot *
     int there = open_locked(store, dirs, false, err);
 
     if (there > 0)
-        there = snapshot_open(s, store->fd, STORE_SNAPSHOT, err);
+        there = open_snapshot(store, s, err);
     if (there > 0)
         return 0;
     if (there == 0 && store->fd >= 0 &&
@@ -160,40 +174,27 @@ static int save_with_patience(struct store *store, struct dirs *dirs, struct man
     }
 }
 
-/* What start would refuse, found out before the state directory is made. */
-static int rehearse(struct dirs *dirs, enum archive_kind kind, struct error *err)
-{
-    AUTO_SCOPE scope = { 0 };
-    AUTO_LISTING files = { 0 };
-
-    if (scope_read(&scope, dirs, err))
-        return -1;
-    return kind == ARCHIVE_WHOLE ? listing_of_scope(&files, &scope, dirs, LISTING_SAVE, err) : 0;
-}
-
 static int start(int root, enum archive_kind kind, const struct change_options *options,
                  struct change_result *ret, struct error *err)
 {
     AUTO_DIRS dirs;
-    AUTO_STORE store = { -1 };
+    AUTO_STORE store = { .fd = -1 };
     AUTO_SCOPE scope = { 0 };
     struct manifest m;
-    int there;
 
     dirs_init(&dirs, root);
-    there = open_locked(&store, &dirs, false, err);
-    if (there == 0 && rehearse(&dirs, kind, err) == 0)
-        there = open_locked(&store, &dirs, true, err);
-    if (there <= 0 || refuse_open(&store, err) || store_clean(&store, err))
-        return -1;
-    if (kind == ARCHIVE_WHOLE && scope_read(&scope, &dirs, err))
+    if (open_locked(&store, &dirs, true, err) < 0 || refuse_open(&store, err) ||
+        store_clean(&store, err))
         return -1;
     fill_manifest(&m, kind);
     memcpy(m.note, options->note, sizeof(m.note));
     m.deadline = options->deadline;
     token_set(&m, options->token);
-    if (save_with_patience(&store, &dirs, &m, &scope, err))
+    if ((kind == ARCHIVE_WHOLE && scope_read(&scope, &dirs, err)) ||
+        save_with_patience(&store, &dirs, &m, &scope, err)) {
+        store_unmake(&store, &dirs);
         return -1;
+    }
     memcpy(ret->id, m.id, sizeof(ret->id));
     return 0;
 }
@@ -216,23 +217,29 @@ static int list_live(struct snapshot *s, struct dirs *dirs, struct listing *live
 {
     if (s->manifest.kind == ARCHIVE_WHOLE)
         return listing_of_scope(live, &s->scope, dirs, LISTING_COMPARE, err);
-    return listing_of_paths(live, &s->files, dirs, err);
+    return listing_of_paths(live, &s->files, dirs, true, err);
 }
 
 /* ---- commit ---- */
 
+static int64_t nanoseconds(struct stamp t)
+{
+    return t.sec * 1000000000 + t.nsec;
+}
+
 /*
- * Whether an inode may have been written since the start.  Its change time
- * can't be set by a program, but has the grain of the clock's ticks, so what
- * changed within the second before the start counts as changed, too.
+ * Whether an inode may have been written since the start.  No program can set
+ * its change time, but that has the grain of the clock's ticks, or of seconds
+ * where the filesystem stores no more: what changed so shortly before the
+ * start that a later change might look the same counts as changed, too.
  */
 static bool touched_since(const struct sys_stat *saved, const struct sys_stat *now,
                           struct stamp started)
 {
-    struct stamp c = now->ctime;
+    int64_t grain = now->ctime.nsec ? 20000000 : 2000000000;
 
-    return !entry_unchanged(saved, now) || c.sec > started.sec - 1 ||
-           (c.sec == started.sec - 1 && c.nsec >= started.nsec);
+    return !entry_unchanged(saved, now) ||
+           nanoseconds(now->ctime) >= nanoseconds(started) - grain;
 }
 
 static int sync_entry(struct dirs *dirs, const struct entry *e, struct error *err)
@@ -307,7 +314,7 @@ static int commit(int root, const char *token, struct store *store, struct chang
 
 int change_commit(int root, const char *token, struct change_result *ret, struct error *err)
 {
-    AUTO_STORE store = { -1 };
+    AUTO_STORE store = { .fd = -1 };
 
     /* The new files first, the snapshot last: between them a power cut finds both. */
     if (commit(root, token, &store, ret, err) == 0 && store_retire(&store, err) == 0)
@@ -417,6 +424,11 @@ static void count(struct change_result *ret, const struct differences *d)
     for (size_t i = 0; i < d->count; i++) {
         if (d->item[i].quiet)
             continue;
+        if (d->item[i].saved && d->item[i].saved->type == 's') {
+            ret->notice = "a device, socket or FIFO that start could not save is something else "
+                          "now; it is left as it is";
+            continue;
+        }
         ret->added += d->item[i].kind == NCF_DIFF_ADDED;
         ret->removed += d->item[i].kind == NCF_DIFF_REMOVED;
         ret->changed += d->item[i].kind == NCF_DIFF_CHANGED;
@@ -490,7 +502,7 @@ static int retire(struct store *store, struct change_result *ret, struct error *
 int change_rollback(int root, struct change_result *ret, struct error *err)
 {
     AUTO_DIRS dirs;
-    AUTO_STORE store = { -1 };
+    AUTO_STORE store = { .fd = -1 };
     AUTO_SNAPSHOT s = { .fd = -1 };
     struct replacement r = { &dirs, &store, &s, &s.manifest, ret };
 
@@ -543,7 +555,7 @@ static int save_more(struct store *store, struct dirs *dirs, struct snapshot *s,
 static int announce_once(int root, const char *path, struct error *err)
 {
     AUTO_DIRS dirs;
-    AUTO_STORE store = { -1 };
+    AUTO_STORE store = { .fd = -1 };
     AUTO_SNAPSHOT s = { .fd = -1 };
     AUTO_LISTING more = { 0 };
 
@@ -597,7 +609,7 @@ static int cover(struct store *store, struct dirs *dirs, struct snapshot *s,
             save_more(store, dirs, s, &more, err))
             return -1;
         snapshot_close(s);
-        if (snapshot_open(s, store->fd, STORE_SNAPSHOT, err) <= 0)
+        if (open_snapshot(store, s, err) <= 0)
             return error_set(err, NCF_EINTERNAL, STEP_OPEN, 0, STORE_SNAPSHOT);
     }
     return 0;
@@ -607,7 +619,7 @@ static int put_back(int root, unsigned long long id, struct change_result *ret,
                     struct error *err)
 {
     AUTO_DIRS dirs;
-    AUTO_STORE store = { -1 };
+    AUTO_STORE store = { .fd = -1 };
     AUTO_SNAPSHOT s = { .fd = -1 }, discarded = { .fd = -1 };
     struct replacement r = { &dirs, &store, &discarded, &s.manifest, ret };
     struct error ignored = { 0 };
@@ -621,7 +633,9 @@ static int put_back(int root, unsigned long long id, struct change_result *ret,
     store_discarded_name(id, name);
     there = snapshot_open(&discarded, store.fd, name, err);
     if (there == 0)
-        return error_set(err, NCF_ENOENT, STEP_NO_DISCARDED, 0, name);
+        return error_set(err, NCF_ENOENT, STEP_NO_DISCARDED, 0, discarded.name);
+    if (there > 0 && discarded.manifest.kind != ARCHIVE_DISCARDED)
+        return error_set(err, NCF_EFILE, STEP_NOT_A_SNAPSHOT, 0, discarded.name);
     if (there < 0 || snapshot_verify(&discarded, err) || snapshot_verify(&s, err) ||
         store_clean_temp(&store, err) || cover(&store, &dirs, &s, &discarded, err) ||
         replace(&r, err))
@@ -646,14 +660,12 @@ int change_put_back(int root, unsigned long long id, struct change_result *ret,
 int change_read(int root, struct snapshot *ret, struct error *err)
 {
     AUTO_DIRS dirs;
-    AUTO_STORE store = { -1 };
+    AUTO_STORE store = { .fd = -1 };
     int there;
 
     dirs_init(&dirs, root);
     there = store_open(&store, &dirs, false, err);
-    if (there > 0)
-        there = snapshot_open(ret, store.fd, STORE_SNAPSHOT, err);
-    return there;
+    return there > 0 ? open_snapshot(&store, ret, err) : there;
 }
 
 int change_diff(int root, struct snapshot *s, struct listing *live, struct differences *ret,

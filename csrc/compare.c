@@ -108,7 +108,7 @@ static int look_inside(struct comparison *c, const struct entry *s, struct entry
 {
     AUTO_CLOSE fd = -1;
 
-    if (s->context || s->type == 's')
+    if (s->context)
         return 1;
     if (l->type == 'f' && (fd = entry_open(c->dirs, l, c->err)) < 0)
         return -1;
@@ -126,12 +126,14 @@ static int compare_pair(struct comparison *c, struct entry *s, struct entry *l)
     struct difference d = { .saved = s, .live = l };
     int same = 0;
 
-    if (s->type == 's' || (s->type == '-' && l->type == '-'))
-        return 0; /* never saved, so nothing to be restored */
+    if (l->type == '-' && (s->type == '-' || s->type == 's'))
+        return 0;
     if (s->type == '-')
         return add(c, (struct difference){ NCF_DIFF_ADDED, 0, l->context, false, s, l });
     if (l->type == '-')
         return add(c, (struct difference){ NCF_DIFF_REMOVED, 0, s->context, false, s, l });
+    if (s->type == 's' && l->type == 's')
+        return 0; /* never saved, so nothing to be compared */
     if (s->type == l->type) {
         same = look_inside(c, s, l);
         if (same < 0) {

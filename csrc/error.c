@@ -146,8 +146,10 @@ int error_details(const struct error *err, char *text, size_t size)
     if (err->code == NCF_NOERROR || !words)
         return 0;
     n = snprintf(text, size, "%s", words);
-    if (err->path[0] && n >= 0 && (size_t)n < size)
-        n += snprintf(text + n, size - (size_t)n, ": %s", err->path);
+    if (err->path[0] && n > 0 && (size_t)n < size)
+        /* libvirt's own sentences end with a period. */
+        n += snprintf(text + n, size - (size_t)n, words[n - 1] == '.' ? " (%s)" : ": %s",
+                      err->path);
     if (err->sys && n >= 0 && (size_t)n < size)
         n += snprintf(text + n, size - (size_t)n, ": %s", strerror(err->sys));
     if (err->state && n >= 0 && (size_t)n < size)

@@ -409,7 +409,7 @@ static int find_leftovers(struct walk *w)
 }
 
 int listing_of_paths(struct listing *l, const struct listing *paths, struct dirs *dirs,
-                     struct error *err)
+                     bool leftovers, struct error *err)
 {
     struct walk w = { .l = l, .dirs = dirs, .purpose = LISTING_COMPARE, .err = err };
     char last_parent[PATH_SIZE] = "";
@@ -433,7 +433,8 @@ int listing_of_paths(struct listing *l, const struct listing *paths, struct dirs
             e = (struct entry){ .type = '-' };
         if (add_entry(&w, &e, p->context && e.type == 'd'))
             return -1;
-        if (p->context || !strncmp(last_parent, p->path, path_parent(p->path) + 1))
+        if (!leftovers || p->context ||
+            !strncmp(last_parent, p->path, path_parent(p->path) + 1))
             continue;
         memcpy(last_parent, p->path, path_parent(p->path) + 1);
         last_parent[path_parent(p->path) + 1] = '\0';

@@ -42,9 +42,9 @@ enum listing_purpose {
  */
 int listing_of_scope(struct listing *l, const struct scope *scope, struct dirs *dirs,
                      enum listing_purpose purpose, struct error *err);
-/* What is now at each path of `paths`; nothing there gives '-'. */
+/* What is now at each path of `paths`; nothing there gives '-'.  Leftovers beside them, if asked. */
 int listing_of_paths(struct listing *l, const struct listing *paths, struct dirs *dirs,
-                     struct error *err);
+                     bool leftovers, struct error *err);
 /* What is now at `path` and, as context, at the directories above it. */
 int listing_of_path(struct listing *l, const char *path, struct dirs *dirs, struct error *err);
 

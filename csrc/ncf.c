@@ -316,8 +316,11 @@ int ncf_change_result(struct ncf *ncf, struct ncf_change_result *ret_result)
 {
     const struct change_result *r;
 
-    if (!ncf || !ret_result)
+    if (!ncf || (!ret_result && begin(ncf, 0, 0)))
         return -1;
+    if (!ret_result)
+        return no_pointer(ncf);
+    /* The error of the operation stays, too, to be asked for after this. */
     r = &ncf->result;
     *ret_result = (struct ncf_change_result){
         .changed = r->changed, .added = r->added, .removed = r->removed,
@@ -353,7 +356,7 @@ static int describe_discarded(struct store *store, const struct discarded *d, st
 int ncf_discarded_list(struct ncf *ncf, struct ncf_discarded **ret_list, size_t *ret_count)
 {
     AUTO_DIRS dirs;
-    AUTO_STORE store = { -1 };
+    AUTO_STORE store = { .fd = -1 };
     AUTO_DISCARDED found = { 0 };
     struct list list = { 0 };
     int there;

@@ -20,6 +20,7 @@ enum { DONE = 0, FAILED = 1, USAGE = 2, NONE_OPEN = 3, INVALID_STATE = 199 };
 
 struct call {
     struct ncf *ncf;
+    const char *root; /* "" for the host's own */
     const char *command;
     bool as_netcf;  /* called by the name of netcf's script */
     bool open_only; /* status --open */
@@ -86,7 +87,7 @@ static const char *plural(unsigned long long n)
     return n == 1 ? "" : "s";
 }
 
-static void print_rollback(const struct ncf_change_result *r)
+static void print_rollback(const struct call *c, const struct ncf_change_result *r)
 {
     unsigned long long all = r->changed + r->added + r->removed + r->metadata;
 
@@ -97,7 +98,7 @@ static void print_rollback(const struct ncf_change_result *r)
         printf("%llu path%s restored (%llu changed, %llu removed, %llu added, %llu metadata)",
                all, plural(all), r->changed, r->removed, r->added, r->metadata);
     if (r->discarded[0])
-        printf("; the replaced files are in /%s", r->discarded);
+        printf("; the replaced files are in %s/%s", c->root, r->discarded);
     printf("\n");
 }
 
@@ -152,7 +153,7 @@ static int do_rollback(struct call *c)
     if (ncf_change_rollback(c->ncf, 0))
         return fail(c);
     if (ncf_change_result(c->ncf, &r) == 0) {
-        print_rollback(&r);
+        print_rollback(c, &r);
         print_notice(&r);
     }
     return DONE;
@@ -166,7 +167,7 @@ static int do_boot(struct call *c)
     if (ncf_change_rollback(c->ncf, 0))
         return ncf_error(c->ncf, NULL, NULL) == NCF_EINVALIDOP ? DONE : fail(c);
     if (ncf_change_result(c->ncf, &r) == 0) {
-        print_rollback(&r);
+        print_rollback(c, &r);
         print_notice(&r);
     }
     return DONE;
@@ -268,8 +269,8 @@ static int do_discarded(struct call *c)
     if (ncf_discarded_list(c->ncf, &d, &count))
         return fail(c);
     for (size_t i = 0; i < count; i++) {
-        printf("%llu  %llu path%s  %llu bytes  /%s", d[i].id, d[i].files, plural(d[i].files),
-               d[i].bytes, d[i].path);
+        printf("%llu  %llu path%s  %llu bytes  %s/%s", d[i].id, d[i].files, plural(d[i].files),
+               d[i].bytes, c->root, d[i].path);
         if (d[i].note[0]) {
             printf("  ");
             print(stdout, d[i].note);
@@ -386,11 +387,11 @@ static int usage(const struct call *c)
     return USAGE;
 }
 
-static int run_on_root(struct call *c, const char *root)
+static int run_on_root(struct call *c)
 {
     int r;
 
-    if (ncf_init(&c->ncf, root) == 0) {
+    if (ncf_init(&c->ncf, *c->root ? c->root : "/") == 0) {
         r = run(c);
     } else if (c->ncf) {
         r = fail(c);
@@ -412,8 +413,8 @@ static void open_standard_descriptors(void)
 
 int main(int argc, char **argv)
 {
-    const char *root = NULL, *name = argc > 0 ? strrchr(argv[0], '/') : NULL;
-    struct call c = { .as_netcf = argc > 0 && !strcmp(name ? name + 1 : argv[0], NETCF_SCRIPT) };
+    const char *name = argc > 0 ? strrchr(argv[0], '/') : NULL;
+    struct call c = { .root = "", .as_netcf = argc > 0 && !strcmp(name ? name + 1 : argv[0], NETCF_SCRIPT) };
     char **arg = argc > 0 ? argv + 1 : argv;
     int r;
 
@@ -422,7 +423,7 @@ int main(int argc, char **argv)
     if (*arg && !strcmp(*arg, "--sysv"))
         arg += arg[1] ? 2 : 1;
     while (*arg && !c.as_netcf && !strcmp(*arg, "--root") && arg[1]) {
-        root = arg[1];
+        c.root = strcmp(arg[1], "/") ? arg[1] : "";
         arg += 2;
     }
     if (*arg && !strcmp(*arg, "--help")) {
@@ -433,7 +434,7 @@ int main(int argc, char **argv)
         if (!*arg)
             return usage(&c);
         c.command = *arg++;
-        r = take_options(&c, arg) ? run_on_root(&c, root) : usage(&c);
+        r = take_options(&c, arg) ? run_on_root(&c) : usage(&c);
         if (r)
             return r;
     }

@@ -8,11 +8,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 enum { WINDOW = 256 * 1024 };
+#define TEMP_PATH PATH_STATE "/" PATH_TEMP
 
 /* ---- reading ---- */
 
@@ -88,16 +90,17 @@ int snapshot_open(struct snapshot *s, int dirfd, const char *name, struct error 
     struct sys_stat st;
 
     *s = (struct snapshot){ .fd = -1 };
+    snprintf(s->name, sizeof(s->name), PATH_STATE "/%s", name);
     s->fd = sys_openat(dirfd, name, O_RDONLY, 0);
     if (s->fd < 0)
-        return errno == ENOENT ? 0 : error_file(err, STEP_OPEN, errno, name);
-    s->content = (struct content){ .fd = s->fd, .name = name };
+        return errno == ENOENT ? 0 : error_file(err, STEP_OPEN, errno, s->name);
+    s->content = (struct content){ .fd = s->fd, .name = s->name };
     if (sys_statx(s->fd, NULL, &st))
-        return error_file(err, STEP_STAT, errno, name);
+        return error_file(err, STEP_STAT, errno, s->name);
     if (S_ISDIR(st.mode))
-        return error_set(err, NCF_EFILE, STEP_OLD_NETCF, 0, name);
+        return error_set(err, NCF_EFILE, STEP_OLD_NETCF, 0, s->name);
     if (!S_ISREG(st.mode))
-        return error_set(err, NCF_EFILE, STEP_NOT_A_SNAPSHOT, 0, name);
+        return error_set(err, NCF_EFILE, STEP_NOT_A_SNAPSHOT, 0, s->name);
     s->size = st.size;
     return read_manifest(s, err) ? -1 : 1;
 }
@@ -147,6 +150,7 @@ struct writer {
     size_t len;
     uint64_t written;
     struct xxh64 sum;
+    struct buffer head; /* of the member at hand */
     struct listing *l;
     struct dirs *dirs;
     struct content *saved;
@@ -164,7 +168,7 @@ static int writer_flush(struct writer *w)
         return 0;
     xxh64_add(&w->sum, w->buf, w->len);
     if (sys_write(w->fd, w->buf, w->len, PATH_TEMP))
-        return error_file(w->err, STEP_WRITE, errno, PATH_TEMP);
+        return error_file(w->err, STEP_WRITE, errno, TEMP_PATH);
     w->written += w->len;
     w->len = 0;
     return 0;
@@ -262,7 +266,6 @@ static int write_member(struct writer *w, struct entry *e)
     const struct entry *first = &w->l->entry[e->link];
     bool live = !e->saved;
     uint64_t from = e->offset;
-    AUTO_BUFFER head = { 0 };
     AUTO_CLOSE fd = -1;
 
     if (e->type == '-' || e->type == 's')
@@ -273,10 +276,11 @@ static int write_member(struct writer *w, struct entry *e)
         return vanished(w, e);
     if (e->context)
         return 0;
-    archive_member(&head, e, first);
-    if (head.failed)
+    w->head.len = 0;
+    archive_member(&w->head, e, first);
+    if (w->head.failed)
         return error_file(w->err, STEP_MEMORY, ENOMEM, e->path);
-    if (writer_add(w, head.data, head.len))
+    if (writer_add(w, w->head.data, w->head.len))
         return -1;
     if (e->type != 'f')
         return 0;
@@ -299,7 +303,7 @@ static int write_manifest(struct writer *w, const struct manifest *m, const stru
     archive_manifest(&text, m, scope, w->l);
     archive_manifest_member(&head, text.len);
     if (text.failed || head.failed)
-        return error_file(w->err, STEP_MEMORY, ENOMEM, PATH_TEMP);
+        return error_file(w->err, STEP_MEMORY, ENOMEM, TEMP_PATH);
     if (writer_add(w, head.data, head.len) || writer_flush(w))
         return -1;
     archive_seal(&text, xxh64_value(&w->sum));
@@ -319,7 +323,7 @@ static int reserve_space(struct writer *w, uint64_t reserve)
         return 0;
     if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)
         return 0; /* a filesystem that can't: NFS before 4.2, FAT, some FUSE */
-    return error_file(w->err, STEP_RESERVE, errno, PATH_TEMP);
+    return error_file(w->err, STEP_RESERVE, errno, TEMP_PATH);
 }
 
 static int write_all(struct writer *w, const struct manifest *m, const struct scope *scope,
@@ -327,7 +331,7 @@ static int write_all(struct writer *w, const struct manifest *m, const struct sc
 {
     /* Whatever the umask: the owner reads it, nobody else, before there is anything to read. */
     if (sys_fchmod(w->fd, 0600, PATH_TEMP))
-        return error_file(w->err, STEP_SET_MODE, errno, PATH_TEMP);
+        return error_file(w->err, STEP_SET_MODE, errno, TEMP_PATH);
     for (size_t i = 0; i < w->l->count; i++)
         if (write_member(w, &w->l->entry[i]))
             return -1;
@@ -335,7 +339,7 @@ static int write_all(struct writer *w, const struct manifest *m, const struct sc
         return -1;
     /* The bytes before the name: a name that survives a power cut must lead to all of them. */
     if (sys_fsync(w->fd, PATH_TEMP))
-        return error_file(w->err, STEP_SYNC, errno, PATH_TEMP);
+        return error_file(w->err, STEP_SYNC, errno, TEMP_PATH);
     return 0;
 }
 
@@ -348,11 +352,12 @@ int snapshot_write(int dirfd, const struct manifest *m, const struct scope *scop
 
     w.fd = sys_openat(dirfd, PATH_TEMP, O_WRONLY | O_CREAT | O_EXCL, 0600);
     if (w.fd < 0)
-        return error_file(err, STEP_CREATE, errno, PATH_TEMP);
+        return error_file(err, STEP_CREATE, errno, TEMP_PATH);
     xxh64_init(&w.sum);
     w.buf = malloc(WINDOW);
-    r = w.buf ? write_all(&w, m, scope, reserve) : error_file(err, STEP_MEMORY, ENOMEM, PATH_TEMP);
+    r = w.buf ? write_all(&w, m, scope, reserve) : error_file(err, STEP_MEMORY, ENOMEM, TEMP_PATH);
     free(w.buf);
+    buffer_free(&w.head);
     sys_close(w.fd);
     if (r)
         sys_unlinkat(dirfd, PATH_TEMP, 0);

@@ -21,6 +21,7 @@ void content_free(struct content *c);
 /* An archive that was opened. */
 struct snapshot {
     int fd;
+    char name[sizeof(PATH_STATE) + 64]; /* as a path beneath the root */
     uint64_t size;
     uint64_t content_end, content_sum;
     char *text; /* of the manifest; the listing points into it */

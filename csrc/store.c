@@ -22,28 +22,43 @@
 enum { SPARE_INODES = 8, DISCARDED_MAX = 20 };
 #define DISCARDED_BYTES_MAX ((uint64_t)64 * 1024 * 1024)
 
-static int make_state_directory(struct dirs *dirs, struct error *err)
-{
-    static const struct {
-        const char *path;
-        mode_t mode;
-    } made[] = { { "var", 0755 }, { "var/lib", 0755 }, { PATH_STATE, 0700 } };
+/* The way to the state directory, from the top. */
+static const struct {
+    const char *path;
+    mode_t mode;
+} way[] = { { "var", 0755 }, { "var/lib", 0755 }, { PATH_STATE, 0700 } };
+enum { WAY = sizeof(way) / sizeof(way[0]) };
 
-    for (size_t i = 0; i < sizeof(made) / sizeof(made[0]); i++) {
-        int parent = dirs_open_parent(dirs, made[i].path);
+static int make_state_directory(struct store *s, struct dirs *dirs, struct error *err)
+{
+    for (int i = 0; i < WAY; i++) {
+        int parent = dirs_open_parent(dirs, way[i].path);
 
         if (parent < 0)
-            return error_file(err, STEP_STATE_DIRECTORY, errno, made[i].path);
-        if (sys_mkdirat(parent, path_name(made[i].path), made[i].mode)) {
+            return error_file(err, STEP_STATE_DIRECTORY, errno, way[i].path);
+        if (sys_mkdirat(parent, path_name(way[i].path), way[i].mode)) {
             if (errno == EEXIST)
                 continue;
-            return error_file(err, STEP_STATE_DIRECTORY, errno, made[i].path);
+            return error_file(err, STEP_STATE_DIRECTORY, errno, way[i].path);
         }
+        s->made++;
         /* A snapshot is durable only if the way to it is. */
-        if (sys_fsync(parent, made[i].path))
-            return error_file(err, STEP_SYNC_DIRECTORY, errno, made[i].path);
+        if (sys_fsync(parent, way[i].path))
+            return error_file(err, STEP_SYNC_DIRECTORY, errno, way[i].path);
     }
     return 0;
+}
+
+void store_unmake(struct store *s, struct dirs *dirs)
+{
+    for (int i = WAY; i-- > WAY - s->made;) {
+        int parent;
+
+        dirs_forget(dirs);
+        parent = dirs_open_parent(dirs, way[i].path);
+        if (parent < 0 || sys_unlinkat(parent, path_name(way[i].path), AT_REMOVEDIR))
+            return;
+    }
 }
 
 int store_open(struct store *s, struct dirs *dirs, bool create, struct error *err)
@@ -51,11 +66,13 @@ int store_open(struct store *s, struct dirs *dirs, bool create, struct error *er
     struct sys_stat st;
     int fd;
 
-    s->fd = -1;
+    *s = (struct store){ .fd = -1 };
     fd = dirs_open(dirs, PATH_STATE, sizeof(PATH_STATE) - 1);
     if (fd < 0 && errno == ENOENT && create) {
-        if (make_state_directory(dirs, err))
+        if (make_state_directory(s, dirs, err)) {
+            store_unmake(s, dirs);
             return -1;
+        }
         fd = dirs_open(dirs, PATH_STATE, sizeof(PATH_STATE) - 1);
     }
     if (fd < 0)
@@ -73,9 +90,11 @@ int store_open(struct store *s, struct dirs *dirs, bool create, struct error *er
 
 int store_lock(struct store *s, struct error *err)
 {
-    if (sys_flock(s->fd, LOCK_EX, PATH_STATE))
+    struct sys_stat st;
+
+    if (sys_flock(s->fd, LOCK_EX, PATH_STATE) || sys_statx(s->fd, NULL, &st))
         return error_file(err, STEP_LOCK, errno, PATH_STATE);
-    return 0;
+    return st.nlink > 0;
 }
 
 void store_close(struct store *s)
@@ -174,7 +193,7 @@ void store_release_reserve(struct store *s)
 int store_publish(struct store *s, const char *name, struct error *err)
 {
     if (sys_renameat(s->fd, PATH_TEMP, s->fd, name)) {
-        error_file(err, STEP_RENAME, errno, name);
+        error_file(err, STEP_RENAME, errno, PATH_STATE "/" PATH_TEMP);
         sys_unlinkat(s->fd, PATH_TEMP, 0);
         return -1;
     }

@@ -8,14 +8,20 @@
 
 /* The state directory, opened. */
 struct store {
-    int fd; /* -1 if there is none */
+    int fd;   /* -1 if there is none */
+    int made; /* how many directories of the way to it store_open() made */
 };
 
 /* 1: open; 0: there is none, and `create` was not asked for; -1: failure, or not to be trusted. */
 int store_open(struct store *s, struct dirs *dirs, bool create, struct error *err);
-/* Waits for the host's one lock, which goes when the store is closed, crash or not. */
+/*
+ * Waits for the host's one lock, which goes when the store is closed, crash or
+ * not.  1: locked; 0: the directory was removed meanwhile; -1: failure.
+ */
 int store_lock(struct store *s, struct error *err);
 void store_close(struct store *s);
+/* Removes the directories that store_open() made, if they are empty. */
+void store_unmake(struct store *s, struct dirs *dirs);
 #define AUTO_STORE __attribute__((cleanup(store_close))) struct store
 
 /* Refuses to work beside an open transaction of netcf's own script. */

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -291,7 +290,7 @@ const char *sys_dirent_next(const void *buf, size_t n, size_t *pos)
 static int stat_without_statx(int dirfd, const char *name, struct sys_stat *ret)
 {
     struct stat st;
-    long flags = 0;
+    int flags = 0; /* what the kernel writes, whatever the request's size says */
 
     if (name ? fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) : fstat(dirfd, &st))
         return -1;
@@ -299,7 +298,7 @@ static int stat_without_statx(int dirfd, const char *name, struct sys_stat *ret)
         int fd = name ? openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
                       : dirfd;
 
-        if (fd >= 0 && ioctl(fd, ABI_GETFLAGS, &flags))
+        if (fd >= 0 && syscall(SYS_ioctl, fd, ABI_GETFLAGS, &flags))
             flags = 0;
         if (name)
             sys_close(fd);
@@ -363,15 +362,16 @@ int sys_utimensat(int dirfd, const char *name, struct stamp mtime)
 
 int sys_setflags(int fd, uint32_t flags, const char *name)
 {
-    long now = 0;
+    int now = 0;
 
     SEAM("ioctl", name);
-    if (ioctl(fd, ABI_GETFLAGS, &now))
+    /* Not ioctl(): the type of its request differs between libcs. */
+    if (syscall(SYS_ioctl, fd, ABI_GETFLAGS, &now))
         return -1;
     if (((uint32_t)now & FLAGS_KEPT) == flags)
         return 0;
-    now = (now & ~(long)FLAGS_KEPT) | (long)flags;
-    return ioctl(fd, ABI_SETFLAGS, &now);
+    now = (now & ~FLAGS_KEPT) | (int)flags;
+    return (int)syscall(SYS_ioctl, fd, ABI_SETFLAGS, &now);
 }
 
 int sys_flock(int fd, int operation, const char *name)
@@ -444,10 +444,7 @@ uint64_t sys_boottime(void)
 
 void sys_program(char *name, size_t size)
 {
-    char comm[17] = "";
-
-    (void)prctl(PR_GET_NAME, comm);
-    snprintf(name, size, "%s", comm);
+    snprintf(name, size, "%s", program_invocation_short_name);
 }
 
 void sys_boot_id(char id[37])
