@@ -44,7 +44,7 @@ test-lib: $(BUILD)/test/libncf-test.so
 links = $(shell d=$$(mktemp -d) && echo 'int main(void) { return 0; }' >$$d/t.c && \
 	$(1) $$d/t.c -o $$d/t >$$d/log 2>&1 && echo yes; rm -rf $$d)
 
-# musl makes a static helper of a tenth of the size.  Only the usual compiler
+# musl makes a static helper of a sixth of the size.  Only the usual compiler
 # is replaced: one that was asked for may be for another machine.
 ifeq ($(filter-out cc gcc,$(CC)),)
 HELPER_CC ?= $(if $(call links,musl-gcc -static),musl-gcc,$(CC))
@@ -144,14 +144,17 @@ clean:
 
 # Say what a fresh machine lacks before anything is downloaded or compiled.
 ifneq ($(filter demo check,$(MAKECMDGOALS)),)
-LACKING := $(if $(call links,$(CC)),,a C compiler) $(shell $(PYTHON) -c 'import os, sys, sysconfig; \
+LACKING := $(shell $(PYTHON) -c 'import os, sys, sysconfig; \
 from importlib.util import find_spec; \
 header = os.path.join(sysconfig.get_path("include"), "Python.h"); \
-print("" if sys.version_info >= (3, 9) else "Python >= 3.9", \
-"" if find_spec("venv") and find_spec("ensurepip") else "venv and ensurepip", \
-"" if os.path.exists(header) else "Python.h")' 2>/dev/null || echo 'Python >= 3.9')
-ifneq ($(strip $(LACKING)),)
-$(error This machine lacks: $(strip $(LACKING)). Install it with one of: \
+print("; ".join(["Python 3.9 or newer"] * (sys.version_info < (3, 9)) + \
+["venv with ensurepip"] * (not (find_spec("venv") and find_spec("ensurepip"))) + \
+["Python.h"] * (not os.path.exists(header))))' 2>/dev/null || echo 'Python 3.9 or newer')
+ifeq ($(call links,$(CC)),)
+LACKING := $(if $(LACKING),$(LACKING); )a C compiler
+endif
+ifneq ($(LACKING),)
+$(error This machine lacks: $(LACKING). Install it with one of: \
 apt install build-essential python3-venv python3-dev (Debian), \
 dnf install gcc make python3-devel (Fedora), \
 apk add gcc musl-dev make python3-dev (Alpine))

@@ -6,6 +6,7 @@
 #include "archive.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -51,14 +52,11 @@ static void text_field(char *field, size_t size, const char *text)
 static void pax_record(struct buffer *b, const char *key, const char *attr, const void *value,
                        size_t len)
 {
-    size_t rest = 1 + strlen(key) + strlen(attr) + 1 + len + 1, total = rest + 1;
-    char digits[24];
+    size_t rest = 1 + strlen(key) + strlen(attr) + 1 + len + 1, digits = 1;
 
-    for (size_t before = 0; before != total;) {
-        before = total;
-        total = rest + (size_t)snprintf(digits, sizeof(digits), "%zu", total);
-    }
-    buffer_text(b, digits);
+    for (size_t power = 10; rest + digits >= power; power *= 10)
+        digits++;
+    buffer_number(b, rest + digits, 10, 1);
     buffer_text(b, " ");
     buffer_text(b, key);
     buffer_text(b, attr);
@@ -74,10 +72,26 @@ static void pax_text(struct buffer *b, const char *key, const char *value)
 
 static void pax_number(struct buffer *b, const char *key, uint64_t value)
 {
-    char text[24];
+    AUTO_BUFFER text = { 0 };
 
-    snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
-    pax_text(b, key, text);
+    buffer_number(&text, value, 10, 1);
+    pax_record(b, key, "", text.data, text.len);
+}
+
+/* A decimal fraction counts away from zero, a timespec always forward. */
+static void pax_mtime(struct buffer *b, struct stamp t)
+{
+    bool back = t.sec < 0 && t.nsec;
+    int64_t sec = t.sec + back;
+    char text[40];
+    struct buffer digits = { .data = text, .size = sizeof(text) };
+
+    if (t.sec < 0)
+        buffer_text(&digits, "-");
+    buffer_number(&digits, (uint64_t)(sec < 0 ? -sec : sec), 10, 1);
+    buffer_text(&digits, ".");
+    buffer_number(&digits, back ? 1000000000u - t.nsec : t.nsec, 10, 9);
+    pax_record(b, "mtime", "", text, digits.len);
 }
 
 /* What the old header has no room for. */
@@ -87,15 +101,8 @@ static void pax_records(struct buffer *b, const struct entry *e, const char *pat
     struct xattr x;
     char text[48];
 
-    if (e->st.mtime.nsec || e->st.mtime.sec < 0 || e->st.mtime.sec >> 33) {
-        bool back = e->st.mtime.sec < 0 && e->st.mtime.nsec;
-
-        /* A decimal fraction counts away from zero, a timespec always forward. */
-        snprintf(text, sizeof(text), "%s%lld.%09u", back && e->st.mtime.sec == -1 ? "-" : "",
-                 (long long)(e->st.mtime.sec + back),
-                 back ? 1000000000u - e->st.mtime.nsec : e->st.mtime.nsec);
-        pax_text(b, "mtime", text);
-    }
+    if (e->st.mtime.nsec || e->st.mtime.sec < 0 || e->st.mtime.sec >> 33)
+        pax_mtime(b, e->st.mtime);
     if (strlen(path) > sizeof(((struct ustar *)0)->name))
         pax_text(b, "path", path);
     if (strlen(linkname) > sizeof(((struct ustar *)0)->linkname))
@@ -114,12 +121,13 @@ static void pax_records(struct buffer *b, const struct entry *e, const char *pat
         pax_record(b, "SCHILY.xattr.", x.name, x.value, x.len);
 }
 
+/* Fills in a zeroed header. */
 static void header(struct ustar *h, const struct entry *e, char type, const char *path,
                    const char *linkname, uint64_t size)
 {
     unsigned sum = 0;
 
-    *h = (struct ustar){ .type = type };
+    h->type = type;
     text_field(h->name, sizeof(h->name), path);
     text_field(h->linkname, sizeof(h->linkname), linkname);
     octal(h->mode, sizeof(h->mode), e->st.mode & 07777);
@@ -129,8 +137,8 @@ static void header(struct ustar *h, const struct entry *e, char type, const char
     octal(h->mtime, sizeof(h->mtime), e->st.mtime.sec < 0 ? 0 : (uint64_t)e->st.mtime.sec);
     memcpy(h->magic, "ustar\00000", sizeof(h->magic));
     memset(h->checksum, ' ', sizeof(h->checksum));
-    for (size_t i = 0; i < sizeof(*h); i++)
-        sum += ((const unsigned char *)h)[i];
+    for (size_t i = 0; i < offsetof(struct ustar, uname); i++)
+        sum += ((const unsigned char *)h)[i]; /* all behind is zero */
     octal(h->checksum, 7, sum);
     h->checksum[6] = '\0';
 }
@@ -142,31 +150,33 @@ void archive_member(struct buffer *b, const struct entry *e, const struct entry 
     const char *linkname = first != e ? first->path : e->type == 'l' ? e->target : "";
     char type = first != e ? '1' : e->type == 'l' ? '2' : e->type == 'd' ? '5' : '0';
     char path[PATH_SIZE + 1];
-    struct ustar h = { .type = 0 };
     size_t start = b->len;
+    void *h;
 
-    snprintf(path, sizeof(path), "%s%s", e->path, type == '5' ? "/" : "");
-    buffer_add(b, &h, sizeof(h)); /* the place of the pax header, whose size comes after it */
+    memcpy(path, e->path, strlen(e->path) + 1);
+    if (type == '5')
+        strcat(path, "/");
+    buffer_claim(b, ARCHIVE_BLOCK); /* for the pax header, whose size comes after it */
     pax_records(b, e, path, linkname);
     if (b->failed)
         return;
-    if (b->len == start + sizeof(h)) {
+    if (b->len == start + ARCHIVE_BLOCK) {
         b->len = start;
     } else {
-        header(&h, &plain, 'x', "pax", "", b->len - start - sizeof(h));
-        memcpy(b->data + start, &h, sizeof(h));
+        header((void *)(b->data + start), &plain, 'x', "pax", "", b->len - start - ARCHIVE_BLOCK);
         pad_block(b);
     }
-    header(&h, e, type, path, linkname, type == '0' ? e->st.size : 0);
-    buffer_add(b, &h, sizeof(h));
+    h = buffer_claim(b, ARCHIVE_BLOCK);
+    if (h)
+        header(h, e, type, path, linkname, type == '0' ? e->st.size : 0);
 }
 
 void archive_manifest_member(struct buffer *b, size_t manifest_len)
 {
-    struct ustar h;
+    void *h = buffer_claim(b, ARCHIVE_BLOCK);
 
-    header(&h, &plain, '0', PATH_STATE "/manifest", "", manifest_len);
-    buffer_add(b, &h, sizeof(h));
+    if (h)
+        header(h, &plain, '0', PATH_STATE "/manifest", "", manifest_len);
 }
 
 /* ---- manifest, writing ---- */
@@ -196,7 +206,23 @@ static void add_word(struct buffer *b, const void *bytes, size_t n)
 static void add_hex(struct buffer *b, const unsigned char *bytes, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        buffer_format(b, "%02x", bytes[i]);
+        buffer_number(b, bytes[i], 16, 2);
+}
+
+static void add_number(struct buffer *b, uint64_t value, unsigned base, char end)
+{
+    buffer_number(b, value, base, 1);
+    buffer_add(b, &end, 1);
+}
+
+static void add_stamp(struct buffer *b, struct stamp t, char end)
+{
+    if (t.sec < 0)
+        buffer_add(b, "-", 1);
+    buffer_number(b, (uint64_t)(t.sec < 0 ? -t.sec : t.sec), 10, 1);
+    buffer_add(b, ".", 1);
+    buffer_number(b, t.nsec, 10, 9);
+    buffer_add(b, &end, 1);
 }
 
 static void add_line(struct buffer *b, const char *key, const char *value)
@@ -212,12 +238,18 @@ static void add_entry_lines(struct buffer *b, const struct entry *e)
     const struct sys_stat *st = &e->st;
     struct xattr x;
 
-    buffer_format(b, "%c %o %u %u %lld.%09u %lld.%09u %llu %llu %u %x %llu %llu ",
-                  e->context ? 'p' : e->type, st->mode & 07777, st->uid, st->gid,
-                  (long long)st->mtime.sec, st->mtime.nsec, (long long)st->ctime.sec,
-                  st->ctime.nsec, (unsigned long long)st->dev, (unsigned long long)st->ino,
-                  st->nlink, st->flags, (unsigned long long)(e->type == 'f' ? st->size : 0),
-                  (unsigned long long)e->offset);
+    buffer_add(b, (char[]){ e->context ? 'p' : e->type, ' ' }, 2);
+    add_number(b, st->mode & 07777, 8, ' ');
+    add_number(b, st->uid, 10, ' ');
+    add_number(b, st->gid, 10, ' ');
+    add_stamp(b, st->mtime, ' ');
+    add_stamp(b, st->ctime, ' ');
+    add_number(b, st->dev, 10, ' ');
+    add_number(b, st->ino, 10, ' ');
+    add_number(b, st->nlink, 10, ' ');
+    add_number(b, st->flags, 16, ' ');
+    add_number(b, e->type == 'f' ? st->size : 0, 10, ' ');
+    add_number(b, e->offset, 10, ' ');
     add_word(b, e->path, strlen(e->path));
     buffer_text(b, "\n");
     if (e->type == 'l')
@@ -236,14 +268,21 @@ void archive_manifest(struct buffer *b, const struct manifest *m, const struct s
 {
     size_t pad;
 
-    buffer_text(b, VERSION_LINE CONTENT_LINE);
-    buffer_format(b, "kind %c\nid %s\nstarted %lld.%09u\nclock %llu\nby %u %u\n", (char)m->kind,
-                  m->id, (long long)m->started.sec, m->started.nsec,
-                  (unsigned long long)m->clock, m->uid, m->pid);
+    buffer_text(b, VERSION_LINE CONTENT_LINE "kind ");
+    buffer_add(b, (char[]){ (char)m->kind }, 1);
+    add_line(b, "\nid", m->id);
+    buffer_text(b, "started ");
+    add_stamp(b, m->started, '\n');
+    buffer_text(b, "clock ");
+    add_number(b, m->clock, 10, '\n');
+    buffer_text(b, "by ");
+    add_number(b, m->uid, 10, ' ');
+    add_number(b, m->pid, 10, '\n');
     add_line(b, "program", m->program);
     add_line(b, "boot", m->boot);
     add_line(b, "note", m->note);
-    buffer_format(b, "deadline %u\n", m->deadline);
+    buffer_text(b, "deadline ");
+    add_number(b, m->deadline, 10, '\n');
     if (m->has_token) {
         buffer_text(b, "token ");
         add_hex(b, m->salt, sizeof(m->salt));
@@ -261,7 +300,9 @@ void archive_manifest(struct buffer *b, const struct manifest *m, const struct s
     while (pad--)
         buffer_text(b, ".");
     buffer_text(b, "\n");
-    buffer_format(b, "end %012zu %016x\n", b->len + ARCHIVE_END_LINE, 0u);
+    buffer_text(b, "end ");
+    buffer_number(b, b->len - 4 + ARCHIVE_END_LINE, 10, 12);
+    buffer_text(b, " 0000000000000000\n");
 }
 
 static void put_hex64(char *digits, uint64_t value)
@@ -286,9 +327,7 @@ void archive_seal(struct buffer *manifest, uint64_t content)
 
 static int hex_value(char c)
 {
-    const char *p = c ? strchr(hex_digits, c) : NULL;
-
-    return p ? (int)(p - hex_digits) : -1;
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* Digits of the given base up to `end`, which must follow; moves *p behind it. */

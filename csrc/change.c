@@ -24,6 +24,7 @@ enum { TRIES = 5, PAUSE_MS = 20 };
 static const char NOTHING_DONE[] = "nothing was saved, nothing was changed";
 static const char STAYS_OPEN[] = "the change stays open, no file was touched";
 static const char NOT_TOUCHED[] = "no configuration file was touched, the snapshot is kept";
+static const char NOT_KEPT[] = "the disk is full: the replaced files could not be kept";
 static const char PARTLY[] = "everything else was restored; the change stays open, "
                              "run rollback again when the cause is mended";
 
@@ -82,6 +83,9 @@ static int refuse_open(struct store *store, struct error *err)
         *err = unreadable;
         return -1;
     }
+    /* Its start may have been killed before this: what is said to be open must stay so. */
+    if (sys_fsync(store->fd, PATH_STATE))
+        return error_file(err, STEP_SYNC_DIRECTORY, errno, PATH_STATE);
     if (there > 0)
         snprintf(who, sizeof(who), "started by uid %u with %s (pid %u)%s%s", s.manifest.uid,
                  s.manifest.program, s.manifest.pid, s.manifest.note[0] ? ", note: " : "",
@@ -138,7 +142,7 @@ static uint64_t reserve_for(const struct listing *l)
 
 /* Write, sync, name, sync: snapshot_write() does the first two, store_publish() the others. */
 static int save(struct store *store, struct dirs *dirs, struct manifest *m, struct scope *scope,
-                struct error *err)
+                struct change_result *ret, struct error *err)
 {
     AUTO_LISTING files = { 0 };
 
@@ -154,17 +158,20 @@ static int save(struct store *store, struct dirs *dirs, struct manifest *m, stru
         (void)sys_fsync(store->fd, PATH_STATE);
         return -1;
     }
+    ret->saved = files.files;
+    ret->refused = files.refused;
     return 0;
 }
 
 /* Files that change while they are read are read again, all of them: they may belong together. */
 static int save_with_patience(struct store *store, struct dirs *dirs, struct manifest *m,
-                              struct scope *scope, struct error *err)
+                              struct scope *scope, struct change_result *ret,
+                              struct error *err)
 {
     for (int tries = 1;; tries++) {
         struct error ignored = { 0 };
 
-        if (save(store, dirs, m, scope, err) == 0)
+        if (save(store, dirs, m, scope, ret, err) == 0)
             return 0;
         (void)store_clean(store, &ignored);
         if (err->step != STEP_CHANGING || tries == TRIES)
@@ -191,7 +198,7 @@ static int start(int root, enum archive_kind kind, const struct change_options *
     m.deadline = options->deadline;
     token_set(&m, options->token);
     if ((kind == ARCHIVE_WHOLE && scope_read(&scope, &dirs, err)) ||
-        save_with_patience(&store, &dirs, &m, &scope, err)) {
+        save_with_patience(&store, &dirs, &m, &scope, ret, err)) {
         store_unmake(&store, &dirs);
         return -1;
     }
@@ -256,38 +263,48 @@ static int sync_entry(struct dirs *dirs, const struct entry *e, struct error *er
     return 0;
 }
 
-/* Files before the directories that name them: the listing backwards has them in this order. */
-static int sync_changed(int root, struct dirs *dirs, const struct listing *saved,
-                        struct stamp started, const struct listing *live, struct error *err)
+/*
+ * Makes durable what was written since `started`, but for the entries in
+ * `except`, if there is one.  Files before the directories that name them: the
+ * listing backwards has them in this order.
+ */
+static int sync_touched(struct dirs *dirs, const struct listing *saved, struct stamp started,
+                        const struct listing *live, const bool *except, struct error *err)
 {
     bool sync_root = false;
+    size_t j = saved->count; /* of the saved entries from here on, none belongs to what is left */
 
     for (size_t i = live->count; i-- > 0;) {
-        const struct entry *now = &live->entry[i];
-        const struct entry *was = saved ? listing_find(saved, now->path) : NULL;
+        const struct entry *now = &live->entry[i], *was;
 
-        if (now->type == '-' || (was && !touched_since(&was->st, &now->st, started)))
+        while (j > 0 && path_compare(saved->entry[j - 1].path, now->path) > 0)
+            j--;
+        was = j > 0 && !strcmp(saved->entry[j - 1].path, now->path) ? &saved->entry[j - 1] : NULL;
+
+        if (now->type == '-' || (except && except[i]) ||
+            (was && !touched_since(&was->st, &now->st, started)))
             continue;
         if (sync_entry(dirs, now, err))
             return -1;
         sync_root = sync_root || path_parent(now->path) == 0;
     }
-    if (sync_root && sys_fsync(root, "."))
+    if (sync_root && sys_fsync(dirs->root, "."))
         return error_file(err, STEP_SYNC_DIRECTORY, errno, ".");
     return 0;
 }
 
 /* A damaged snapshot can be dropped, but says not which files changed: all are synced. */
-static int sync_whole_scope(int root, struct dirs *dirs, struct error *err)
+static int sync_whole_scope(struct dirs *dirs, struct error *err)
 {
     AUTO_SCOPE scope = { 0 };
     AUTO_LISTING live = { 0 };
+    const struct listing nothing = { 0 };
 
     if (scope_read(&scope, dirs, err) ||
         listing_of_scope(&live, &scope, dirs, LISTING_COMPARE, err) ||
         restore_remove_leftovers(&live, dirs, err))
         return -1;
-    return sync_changed(root, dirs, NULL, (struct stamp){ 0, 0 }, &live, err);
+    return sync_touched(dirs, &nothing, (struct stamp){ 0, 0 }, &live, NULL, err);
 }
 
 static int commit(int root, const char *token, struct store *store, struct change_result *ret,
@@ -299,17 +316,24 @@ static int commit(int root, const char *token, struct store *store, struct chang
 
     dirs_init(&dirs, root);
     if (open_change(store, &dirs, &s, STEP_NOT_OPEN_COMMIT, err)) {
+        /* A commit that was killed may have removed it a moment ago: then that must last. */
+        if (err->step == STEP_NOT_OPEN_COMMIT && store->fd >= 0 &&
+            sys_fsync(store->fd, PATH_STATE)) {
+            error_clear(err);
+            return error_file(err, STEP_SYNC_DIRECTORY, errno, PATH_STATE);
+        }
         if (!snapshot_is_damaged(err))
             return -1;
         error_clear(err);
         ret->notice = "the snapshot was damaged; it is dropped, the present files are kept";
-        return sync_whole_scope(root, &dirs, err);
+        return store_clean_temp(store, err) || sync_whole_scope(&dirs, err) ? -1 : 0;
     }
     memcpy(ret->id, s.manifest.id, sizeof(ret->id));
-    if (token_check(&s.manifest, token, err) || list_live(&s, &dirs, &live, err) ||
+    if (token_check(&s.manifest, token, err) || store_clean_temp(store, err) ||
+        list_live(&s, &dirs, &live, err) ||
         restore_remove_leftovers(&live, &dirs, err))
         return -1;
-    return sync_changed(root, &dirs, &s.files, s.manifest.started, &live, err);
+    return sync_touched(&dirs, &s.files, s.manifest.started, &live, NULL, err);
 }
 
 int change_commit(int root, const char *token, struct change_result *ret, struct error *err)
@@ -414,16 +438,17 @@ static int keep_discarded_if_room(const struct replacement *r, const struct list
     if (!no_room(err))
         return -1;
     error_clear(err);
-    r->ret->notice = "the disk is full: the replaced files could not be kept";
+    r->ret->notice = NOT_KEPT;
     return 0;
 }
 
 static void count(struct change_result *ret, const struct differences *d)
 {
-    ret->changed = ret->added = ret->removed = ret->metadata = 0;
     for (size_t i = 0; i < d->count; i++) {
         if (d->item[i].quiet)
             continue;
+        if (d->item[i].unreadable)
+            ret->notice = "a file that could not be read was replaced; it is not kept";
         if (d->item[i].saved && d->item[i].saved->type == 's') {
             ret->notice = "a device, socket or FIFO that start could not save is something else "
                           "now; it is left as it is";
@@ -436,24 +461,61 @@ static void count(struct change_result *ret, const struct differences *d)
     }
 }
 
-static int replace_once(const struct replacement *r, struct error *err)
+/*
+ * A file that is as it was saved may have been written so only a moment ago, by
+ * hand or by a rollback that was killed before its sync: then nothing differs,
+ * but nothing is durable either.  What does differ is synced when restored.
+ */
+static int sync_same(const struct replacement *r, struct listing *live,
+                     const struct differences *d, struct error *err)
+{
+    bool *differs = calloc(live->count ? live->count : 1, sizeof(*differs));
+    int result;
+
+    if (!differs)
+        return error_file(err, STEP_MEMORY, ENOMEM, "");
+    for (size_t i = 0; i < d->count; i++) {
+        const struct entry *now = d->item[i].live;
+        const struct entry *parent =
+            listing_find_parent(live, now ? now->path : d->item[i].saved->path);
+
+        if (now)
+            differs[now - live->entry] = true;
+        if (parent)
+            differs[parent - live->entry] = true;
+    }
+    result = sync_touched(r->dirs, &r->target->files, r->target->manifest.started, live, differs,
+                          err);
+    free(differs);
+    return result;
+}
+
+static int replace_once(const struct replacement *r, bool first, struct error *err)
 {
     AUTO_LISTING live = { 0 };
     AUTO_DIFFERENCES d = { 0 };
     struct restore work = { .saved = &r->target->files, .content = &r->target->content,
                             .live = &live, .differences = &d, .dirs = r->dirs,
                             .store = r->store };
+    int restored;
 
     if (store_clean_temp(r->store, err) || list_live(r->target, r->dirs, &live, err) ||
         compare(&d, work.saved, work.content, &live, r->dirs, true, err) ||
-        restore_remove_leftovers(&live, r->dirs, err))
+        restore_remove_leftovers(&live, r->dirs, err) || sync_same(r, &live, &d, err))
         return error_state(err, NOT_TOUCHED);
-    count(r->ret, &d);
+    if (first)
+        count(r->ret, &d); /* a further try only sees what the first left */
     if (d.count == 0)
         return 0;
     if (d.loud && keep_discarded_if_room(r, &live, &d, err))
         return error_state(err, NOT_TOUCHED);
-    if (restore_differences(&work, &r->ret->failed, err) == 0)
+    work.sacrifice = r->ret->discarded[0] ? path_name(r->ret->discarded) : NULL;
+    restored = restore_differences(&work, &r->ret->failed, err);
+    if (r->ret->discarded[0] && !work.sacrifice) {
+        r->ret->discarded[0] = '\0';
+        r->ret->notice = NOT_KEPT;
+    }
+    if (restored == 0)
         return 0;
     if (d.loud == 0 && err->sys == EROFS) {
         error_clear(err); /* only times of directories, on a filesystem nobody can write to */
@@ -467,7 +529,7 @@ static int replace_once(const struct replacement *r, struct error *err)
 static int replace(const struct replacement *r, struct error *err)
 {
     for (int tries = 1;; tries++) {
-        if (replace_once(r, err) == 0)
+        if (replace_once(r, tries == 1, err) == 0)
             return 0;
         if (err->step != STEP_CHANGING || tries == TRIES)
             return -1;

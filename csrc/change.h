@@ -13,7 +13,7 @@ struct change_options {
 
 /* What an operation did, for people. */
 struct change_result {
-    uint64_t changed, added, removed, metadata, failed;
+    uint64_t changed, added, removed, metadata, failed, saved, refused;
     char id[NCF_ID_SIZE];
     char discarded[STORE_NAME_SIZE + sizeof(PATH_STATE)]; /* path, "" if none */
     const char *notice;                                   /* a constant, "" if none */

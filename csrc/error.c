@@ -24,11 +24,11 @@ static const char *const step_words[STEP_COUNT] = {
     [STEP_OPEN_ROOT] = "can't open the root directory",
     [STEP_OPEN_DIRECTORY] = "can't open directory",
     [STEP_SYMLINK_ON_WAY] = "symbolic link where the scope expects a directory; what lies "
-                            "behind it can't be saved (exclude its pattern in "
-                            "/etc/netcf/scope.d, or put the directory there)",
+                            "behind it can't be saved (put the directory there, or "
+                            "exclude this path in /etc/netcf/scope.d)",
     [STEP_READ_DIRECTORY] = "can't read directory",
-    [STEP_PATTERN] = "bad pattern (want a path beneath the root, without .., "
-                     "** only as its last part)",
+    [STEP_PATTERN] = "bad pattern (want a path beneath the root and outside "
+                     "the state directory, without .., ** only as its last part)",
     [STEP_SCOPE_FILE] = "can't read scope file",
     [STEP_SCOPE_FILE_TRUST] = "scope file or its directory belongs to somebody else or can be "
                               "written by others; refused",
@@ -111,6 +111,14 @@ int error_state(struct error *err, const char *state)
 {
     if (err->code != NCF_NOERROR && !err->state)
         err->state = state;
+    return -1;
+}
+
+int error_where(struct error *err, const char *path)
+{
+    size_t n = strlen(err->path);
+
+    snprintf(err->path + n, sizeof(err->path) - n, " (in %s)", path);
     return -1;
 }
 

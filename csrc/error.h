@@ -95,6 +95,9 @@ int error_file(struct error *err, enum step step, int sys, const char *path);
 /* What the failure means for the host, unless that was said already.  Returns -1. */
 int error_state(struct error *err, const char *state);
 
+/* Adds the file in which the wrong thing stands.  Returns -1. */
+int error_where(struct error *err, const char *path);
+
 void error_clear(struct error *err);
 
 /* One sentence for a code. */

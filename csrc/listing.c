@@ -43,6 +43,16 @@ struct entry *listing_find(const struct listing *l, const char *path)
     return NULL;
 }
 
+struct entry *listing_find_parent(const struct listing *l, const char *path)
+{
+    char parent[PATH_SIZE];
+    size_t n = path_parent(path);
+
+    memcpy(parent, path, n);
+    parent[n] = '\0';
+    return n ? listing_find(l, parent) : NULL;
+}
+
 static int inode_order(const void *a, const void *b)
 {
     const struct entry *x = *(struct entry *const *)a, *y = *(struct entry *const *)b;

@@ -25,6 +25,8 @@ struct listing {
 struct entry *listing_add(struct listing *l, const struct entry *e);
 /* The entry of `path`, or NULL. */
 struct entry *listing_find(const struct listing *l, const char *path);
+/* The entry of the directory that `path` is in, or NULL. */
+struct entry *listing_find_parent(const struct listing *l, const char *path);
 /* Fill in entry.link; call once when all entries are there. */
 int listing_find_links(struct listing *l, struct error *err);
 void listing_free(struct listing *l);

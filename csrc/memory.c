@@ -5,9 +5,6 @@
  */
 #include "memory.h"
 
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,7 +71,7 @@ static bool buffer_room(struct buffer *b, size_t n)
         return true;
     while (size - b->len < n && size < SIZE_MAX / 2)
         size += size / 2;
-    data = size - b->len < n ? NULL : realloc(b->data, size);
+    data = b->fixed || size - b->len < n ? NULL : realloc(b->data, size);
     if (!data) {
         b->failed = true;
         return false;
@@ -97,19 +94,28 @@ void buffer_text(struct buffer *b, const char *text)
     buffer_add(b, text, strlen(text));
 }
 
-void buffer_format(struct buffer *b, const char *format, ...)
+void buffer_number(struct buffer *b, uint64_t value, unsigned base, int width)
 {
-    char text[512];
-    va_list args;
-    int n;
+    char digits[64];
+    char *first = digits + sizeof(digits);
 
-    va_start(args, format);
-    n = vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    if (n < 0 || (size_t)n >= sizeof(text))
-        b->failed = true;
-    else
-        buffer_add(b, text, (size_t)n);
+    do {
+        *--first = "0123456789abcdef"[value % base];
+        value /= base;
+    } while (value || digits + sizeof(digits) - first < width);
+    buffer_add(b, first, (size_t)(digits + sizeof(digits) - first));
+}
+
+void *buffer_claim(struct buffer *b, size_t n)
+{
+    void *claimed;
+
+    if (!buffer_room(b, n))
+        return NULL;
+    claimed = b->data + b->len;
+    memset(claimed, 0, n);
+    b->len += n;
+    return claimed;
 }
 
 void buffer_free(struct buffer *b)

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Memory that lives and dies together: the paths and attributes of a listing. */
 struct arena {
@@ -21,12 +22,15 @@ struct buffer {
     char *data;
     size_t len, size;
     bool failed;
+    bool fixed; /* the bytes are borrowed and stay `size`: more of them fails */
 };
 
 void buffer_add(struct buffer *b, const void *bytes, size_t n);
 void buffer_text(struct buffer *b, const char *text);
-void buffer_format(struct buffer *b, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* The digits of a number in a base up to 16, at least `width` of them. */
+void buffer_number(struct buffer *b, uint64_t value, unsigned base, int width);
+/* n more bytes, zeroed, to be filled in before the next call; NULL if memory is short. */
+void *buffer_claim(struct buffer *b, size_t n);
 void buffer_free(struct buffer *b);
 #define AUTO_BUFFER __attribute__((cleanup(buffer_free))) struct buffer
 

@@ -324,7 +324,7 @@ int ncf_change_result(struct ncf *ncf, struct ncf_change_result *ret_result)
     r = &ncf->result;
     *ret_result = (struct ncf_change_result){
         .changed = r->changed, .added = r->added, .removed = r->removed,
-        .metadata = r->metadata, .failed = r->failed,
+        .metadata = r->metadata, .failed = r->failed, .saved = r->saved, .refused = r->refused,
         .discarded = r->discarded, .notice = r->notice ? r->notice : "",
     };
     memcpy(ret_result->id, r->id, sizeof(r->id));

@@ -148,6 +148,8 @@ struct ncf_change_result {
     unsigned long long removed;  /* files that were gone, now back */
     unsigned long long metadata; /* files of which only the metadata was put back */
     unsigned long long failed;   /* paths that could not be put back */
+    unsigned long long saved;    /* by a start: files, links and directories */
+    unsigned long long refused;  /* by a start: devices, sockets, FIFOs, seen but not saved */
     char id[NCF_ID_SIZE];        /* of the change */
     const char *discarded;       /* where the replaced files are kept; "" if none */
     const char *notice;          /* what a person should know although the call

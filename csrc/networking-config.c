@@ -111,20 +111,19 @@ static void print_notice(const struct ncf_change_result *r)
 static int do_start_change(struct call *c)
 {
     struct ncf_change_options options = { .size = sizeof(options), .note = c->note };
-    struct ncf_change_status s;
+    struct ncf_change_result r;
 
     if (ncf_change_set_options(c->ncf, &options) || ncf_change_start(c->ncf, c->start_flags))
         return fail(c);
-    if (c->as_netcf || ncf_change_status(c->ncf, &s))
+    if (c->as_netcf || ncf_change_result(c->ncf, &r))
         return DONE;
     if (c->start_flags & NCF_START_ON_WRITE)
-        printf("change %s started; announce each file before you modify it\n", s.id);
+        printf("change %s started; announce each file before you modify it\n", r.id);
     else
-        printf("change %s started: %llu path%s saved\n", s.id, s.files, plural(s.files));
-    if (s.refused)
-        fprintf(stderr, "networking-config: note: %llu device%s, socket%s or FIFO%s in scope not "
-                        "saved\n", s.refused, plural(s.refused), plural(s.refused),
-                plural(s.refused));
+        printf("change %s started: %llu path%s saved\n", r.id, r.saved, plural(r.saved));
+    if (r.refused)
+        fprintf(stderr, "networking-config: note: %llu in scope not saved: device, socket or "
+                        "FIFO\n", r.refused);
     return DONE;
 }
 

@@ -17,7 +17,7 @@
 enum { BATCH = 32, HOLE = 4096 };
 
 struct work {
-    const struct restore *r;
+    struct restore *r;
     struct error *err;
     uint64_t failed;
     bool reserve_released;
@@ -34,13 +34,26 @@ static void failed(struct work *w, struct error *one)
         *w->err = *one;
 }
 
-/* Whether to try again: the disk was full and the reserve is free now. */
-static bool make_room(struct work *w, const struct error *one)
+/*
+ * Whether to try again: the disk was full, and now there is more room.  First
+ * the reserve goes, then what this rollback kept of the files it replaces:
+ * reaching the host goes before keeping what made it unreachable.
+ */
+static bool make_room(struct work *w, struct error *one)
 {
-    if ((one->sys != ENOSPC && one->sys != EDQUOT) || w->reserve_released)
+    if (one->sys != ENOSPC && one->sys != EDQUOT)
         return false;
-    w->reserve_released = true;
-    store_release_reserve(w->r->store);
+    if (!w->reserve_released) {
+        w->reserve_released = true;
+        store_release_reserve(w->r->store);
+    } else if (w->r->sacrifice) {
+        if (sys_unlinkat(w->r->store->fd, w->r->sacrifice, 0))
+            return false;
+        w->r->sacrifice = NULL;
+    } else {
+        return false;
+    }
+    error_clear(one);
     return true;
 }
 
@@ -49,16 +62,6 @@ static int parent_of(struct work *w, const char *path, struct error *err)
     int fd = dirs_open_parent(w->r->dirs, path);
 
     return fd < 0 ? error_file(err, STEP_OPEN_DIRECTORY, errno, path) : fd;
-}
-
-static struct entry *find_parent(struct listing *l, const char *path)
-{
-    char parent[PATH_SIZE];
-    size_t n = path_parent(path);
-
-    memcpy(parent, path, n);
-    parent[n] = '\0';
-    return n ? listing_find(l, parent) : NULL;
 }
 
 static int set_flags(struct work *w, const struct entry *e, uint32_t flags, struct error *err)
@@ -92,7 +95,13 @@ static int touch_parent(struct work *w, const char *path, struct error *err)
     e.path = arena_copy(&w->touched.memory, path, n);
     if (!e.path || !listing_add(&w->touched, &e))
         return error_file(err, STEP_MEMORY, ENOMEM, path);
-    return unlock(w, find_parent(w->r->live, path), err);
+    return unlock(w, listing_find_parent(w->r->live, path), err);
+}
+
+/* The directory is not there, or something else stands in its place. */
+static bool no_way(int sys)
+{
+    return sys == ENOENT || sys == ENOTDIR || sys == ELOOP;
 }
 
 static int remove_name(struct work *w, const struct entry *live, struct error *err)
@@ -101,8 +110,7 @@ static int remove_name(struct work *w, const struct entry *live, struct error *e
 
     dirs_forget(w->r->dirs);
     /* Gone with its directory, which had to make way for something else. */
-    if (dirs_open_parent(w->r->dirs, live->path) < 0 &&
-        (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
+    if (dirs_open_parent(w->r->dirs, live->path) < 0 && no_way(errno))
         return 0;
     if (touch_parent(w, live->path, err) || unlock(w, live, err))
         return -1;
@@ -177,10 +185,11 @@ static void make_directories(struct work *w)
         if (it->kind == NCF_DIFF_ADDED || it->saved->type != 'd' ||
             it->kind == NCF_DIFF_METADATA)
             continue;
-        if (make_directory(w, it->saved, &one) &&
-            (!make_room(w, &one) ||
-             (error_clear(&one), make_directory(w, it->saved, &one))))
-            failed(w, &one);
+        while (make_directory(w, it->saved, &one))
+            if (!make_room(w, &one)) {
+                failed(w, &one);
+                break;
+            }
     }
 }
 
@@ -299,11 +308,9 @@ static void restore_batch(struct work *w, struct entry *const *batch, size_t cou
         struct error one = { 0 };
 
         temp_name(temp, i);
-        fd[i] = write_temp(w, batch[i], temp, &one);
-        if (fd[i] < 0 && make_room(w, &one)) {
-            error_clear(&one);
+        do
             fd[i] = write_temp(w, batch[i], temp, &one);
-        }
+        while (fd[i] < 0 && make_room(w, &one));
         if (fd[i] < 0)
             failed(w, &one);
         else if (batch[i]->type == 'f')
@@ -497,7 +504,7 @@ static int finish_directory(struct work *w, const char *path, struct error *err)
         return -1;
     fd = dirs_open(w->r->dirs, path, strlen(path));
     if (fd < 0)
-        return errno == ENOENT ? 0 : error_file(err, STEP_OPEN_DIRECTORY, errno, path);
+        return no_way(errno) ? 0 : error_file(err, STEP_OPEN_DIRECTORY, errno, path);
     if (saved && saved->type == 'd' && (made || !saved->context) && entry_apply(fd, saved, err))
         return -1;
     /* The names in it, and with them its own times: nothing else makes them durable. */
@@ -517,7 +524,7 @@ static int finish_directory_flags(struct work *w, const char *path, struct error
         return 0;
     fd = dirs_open(w->r->dirs, path, strlen(path));
     if (fd < 0)
-        return errno == ENOENT ? 0 : error_file(err, STEP_OPEN_DIRECTORY, errno, path);
+        return no_way(errno) ? 0 : error_file(err, STEP_OPEN_DIRECTORY, errno, path);
     if (sys_setflags(fd, flags, path))
         return error_file(err, STEP_SET_FLAGS, errno, path);
     if (sys_fsync(fd, path))
@@ -624,7 +631,7 @@ static int plan(struct work *w)
     return 0;
 }
 
-int restore_differences(const struct restore *r, uint64_t *ret_failed, struct error *err)
+int restore_differences(struct restore *r, uint64_t *ret_failed, struct error *err)
 {
     struct work w = { .r = r, .err = err };
 

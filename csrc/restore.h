@@ -12,7 +12,9 @@ struct restore {
     struct listing *live;
     struct differences *differences;
     struct dirs *dirs;
-    struct store *store; /* whose reserve may be used */
+    struct store *store;   /* whose reserve may be used */
+    const char *sacrifice; /* discarded configuration that may go if the disk is full even
+                              so; NULL if there is none, or once it went */
 };
 
 /*
@@ -20,7 +22,7 @@ struct restore {
  * back.  A path that fails does not stop the others: `err` has the first
  * failure and *ret_failed how many there were.
  */
-int restore_differences(const struct restore *r, uint64_t *ret_failed, struct error *err);
+int restore_differences(struct restore *r, uint64_t *ret_failed, struct error *err);
 /* Removes temporary files that an interrupted restore left. */
 int restore_remove_leftovers(const struct listing *live, struct dirs *dirs, struct error *err);
 

@@ -136,6 +136,7 @@ static int pattern_split(struct scope *s, struct pattern *p, struct error *err)
         part = slash ? slash + 1 : NULL;
     }
     p->parts = n;
+    p->plain = strcspn(p->text, "*?[");
     return 0;
 }
 
@@ -230,7 +231,7 @@ static int read_scope_file(struct scope *s, int dirfd, const char *name, struct 
     text[len] = '\0';
     if (strlen(text) != len)
         return error_file(err, STEP_SCOPE_FILE, EINVAL, path);
-    return add_lines(s, text, err);
+    return add_lines(s, text, err) ? error_where(err, path) : 0;
 }
 
 static int name_order(const void *a, const void *b)
@@ -319,8 +320,11 @@ static size_t parts_matched(const struct pattern *p, const char *path, size_t *r
 
 static bool pattern_takes(const struct pattern *p, const char *path)
 {
-    size_t parts, matched = parts_matched(p, path, &parts);
+    size_t parts, matched;
 
+    if (strncmp(path, p->text, p->plain) != 0)
+        return false; /* nearly always, and quickly */
+    matched = parts_matched(p, path, &parts);
     return matched == p->parts && (p->deep ? parts > matched : parts == matched);
 }
 
@@ -334,11 +338,18 @@ bool scope_excludes(const struct scope *s, const char *path)
 
 bool scope_covers(const struct scope *s, const char *path)
 {
+    char above[PATH_SIZE];
     bool taken = false;
 
     for (size_t i = 0; i < s->count && !taken; i++)
         taken = !s->pattern[i].exclude && pattern_takes(&s->pattern[i], path);
-    return taken && !scope_excludes(s, path);
+    /* What is excluded takes all below it along. */
+    for (size_t n = strlen(path); taken && n > 0; n = path_parent(above)) {
+        memcpy(above, path, n);
+        above[n] = '\0';
+        taken = !scope_excludes(s, above);
+    }
+    return taken;
 }
 
 void scope_free(struct scope *s)

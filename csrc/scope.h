@@ -16,6 +16,7 @@ struct pattern {
     bool exclude;
     bool deep;          /* ended in "**", which is not among the parts */
     size_t parts;
+    size_t plain;       /* length of the text up to its first wildcard */
     const char **part;
 };
 

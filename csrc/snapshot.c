@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { WINDOW = 256 * 1024 };
+enum { WINDOW = 256 * 1024, WRITE_BUFFER = 1024 * 1024, HEAD_ROOM = 16 * 1024 };
 #define TEMP_PATH PATH_STATE "/" PATH_TEMP
 
 /* ---- reading ---- */
@@ -146,11 +146,10 @@ bool snapshot_is_damaged(const struct error *err)
 
 struct writer {
     int fd;
-    unsigned char *buf; /* WINDOW bytes */
+    unsigned char *buf; /* WRITE_BUFFER bytes */
     size_t len;
     uint64_t written;
     struct xxh64 sum;
-    struct buffer head; /* of the member at hand */
     struct listing *l;
     struct dirs *dirs;
     struct content *saved;
@@ -174,16 +173,16 @@ static int writer_flush(struct writer *w)
     return 0;
 }
 
-/* Room in the buffer, at least one byte of it. */
-static size_t writer_room(struct writer *w)
+/* Room in the buffer, at least `wanted` bytes of it; 0 on failure. */
+static size_t writer_room(struct writer *w, size_t wanted)
 {
-    if (w->len == WINDOW) {
+    if (WRITE_BUFFER - w->len < wanted) {
         if (writer_flush(w))
             return 0;
         /* The disk works while the next files are read; the fsync at the end waits less. */
         sys_write_behind(w->fd, 0, 0);
     }
-    return WINDOW - w->len;
+    return WRITE_BUFFER - w->len;
 }
 
 static int writer_add(struct writer *w, const void *bytes, size_t n)
@@ -191,7 +190,7 @@ static int writer_add(struct writer *w, const void *bytes, size_t n)
     const unsigned char *p = bytes;
 
     while (n) {
-        size_t room = writer_room(w), take = n < room ? n : room;
+        size_t room = writer_room(w, 1), take = n < room ? n : room;
 
         if (!room)
             return -1;
@@ -216,7 +215,7 @@ static int copy_live_content(struct writer *w, struct entry *e, int fd)
     uint64_t left = e->st.size;
 
     while (left) {
-        size_t room = writer_room(w);
+        size_t room = writer_room(w, 1);
         ssize_t got;
 
         if (!room)
@@ -251,6 +250,26 @@ static int copy_saved_content(struct writer *w, struct entry *e, uint64_t from)
     return 0;
 }
 
+/* Encoded where it is written from; only one with very long attributes needs memory of its own. */
+static int write_head(struct writer *w, const struct entry *e, const struct entry *first)
+{
+    size_t room = writer_room(w, HEAD_ROOM);
+    struct buffer direct = { .data = (char *)w->buf + w->len, .size = room, .fixed = true };
+    AUTO_BUFFER own = { 0 };
+
+    if (!room)
+        return -1;
+    archive_member(&direct, e, first);
+    if (!direct.failed) {
+        w->len += direct.len;
+        return 0;
+    }
+    archive_member(&own, e, first);
+    if (own.failed)
+        return error_file(w->err, STEP_MEMORY, ENOMEM, e->path);
+    return writer_add(w, own.data, own.len);
+}
+
 /* A live file that went away or became something else since it was listed is one that changes. */
 static int vanished(struct writer *w, struct entry *e)
 {
@@ -276,11 +295,7 @@ static int write_member(struct writer *w, struct entry *e)
         return vanished(w, e);
     if (e->context)
         return 0;
-    w->head.len = 0;
-    archive_member(&w->head, e, first);
-    if (w->head.failed)
-        return error_file(w->err, STEP_MEMORY, ENOMEM, e->path);
-    if (writer_add(w, w->head.data, w->head.len))
+    if (write_head(w, e, first))
         return -1;
     if (e->type != 'f')
         return 0;
@@ -354,10 +369,9 @@ int snapshot_write(int dirfd, const struct manifest *m, const struct scope *scop
     if (w.fd < 0)
         return error_file(err, STEP_CREATE, errno, TEMP_PATH);
     xxh64_init(&w.sum);
-    w.buf = malloc(WINDOW);
+    w.buf = malloc(WRITE_BUFFER);
     r = w.buf ? write_all(&w, m, scope, reserve) : error_file(err, STEP_MEMORY, ENOMEM, TEMP_PATH);
     free(w.buf);
-    buffer_free(&w.head);
     sys_close(w.fd);
     if (r)
         sys_unlinkat(dirfd, PATH_TEMP, 0);

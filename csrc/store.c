@@ -25,27 +25,46 @@ enum { SPARE_INODES = 8, DISCARDED_MAX = 20 };
 /* The way to the state directory, from the top. */
 static const struct {
     const char *path;
-    mode_t mode;
-} way[] = { { "var", 0755 }, { "var/lib", 0755 }, { PATH_STATE, 0700 } };
+    mode_t mode; /* when made; see prove_way() for the last */
+} way[] = { { "var", 0755 }, { "var/lib", 0755 }, { PATH_STATE, 0500 } };
 enum { WAY = sizeof(way) / sizeof(way[0]) };
 
-static int make_state_directory(struct store *s, struct dirs *dirs, struct error *err)
+/*
+ * A snapshot is durable only if the way to it is.  Until it is, the state
+ * directory has another mode: whoever finds that, because he made the
+ * directory or because somebody who did was killed, syncs the way first.
+ */
+enum { MODE_PROVEN = 0700 };
+
+static int make_way(struct store *s, struct dirs *dirs, struct error *err)
+{
+    for (int i = 0; i < WAY; i++) {
+        int parent = dirs_open_parent(dirs, way[i].path);
+        const char *name = path_name(way[i].path);
+
+        if (parent < 0)
+            return error_file(err, STEP_STATE_DIRECTORY, errno, way[i].path);
+        if (sys_mkdirat(parent, name, way[i].mode) == 0) {
+            s->made++;
+            if (sys_fchmodat(parent, name, way[i].mode)) /* whatever the umask */
+                return error_file(err, STEP_STATE_DIRECTORY, errno, way[i].path);
+        } else if (errno != EEXIST) {
+            return error_file(err, STEP_STATE_DIRECTORY, errno, way[i].path);
+        }
+    }
+    return 0;
+}
+
+static int prove_way(struct store *s, struct dirs *dirs, struct error *err)
 {
     for (int i = 0; i < WAY; i++) {
         int parent = dirs_open_parent(dirs, way[i].path);
 
-        if (parent < 0)
-            return error_file(err, STEP_STATE_DIRECTORY, errno, way[i].path);
-        if (sys_mkdirat(parent, path_name(way[i].path), way[i].mode)) {
-            if (errno == EEXIST)
-                continue;
-            return error_file(err, STEP_STATE_DIRECTORY, errno, way[i].path);
-        }
-        s->made++;
-        /* A snapshot is durable only if the way to it is. */
-        if (sys_fsync(parent, way[i].path))
+        if (parent < 0 || sys_fsync(parent, way[i].path))
             return error_file(err, STEP_SYNC_DIRECTORY, errno, way[i].path);
     }
+    if (sys_fchmod(s->fd, MODE_PROVEN, PATH_STATE))
+        return error_file(err, STEP_SET_MODE, errno, PATH_STATE);
     return 0;
 }
 
@@ -69,7 +88,7 @@ int store_open(struct store *s, struct dirs *dirs, bool create, struct error *er
     *s = (struct store){ .fd = -1 };
     fd = dirs_open(dirs, PATH_STATE, sizeof(PATH_STATE) - 1);
     if (fd < 0 && errno == ENOENT && create) {
-        if (make_state_directory(s, dirs, err)) {
+        if (make_way(s, dirs, err)) {
             store_unmake(s, dirs);
             return -1;
         }
@@ -85,6 +104,10 @@ int store_open(struct store *s, struct dirs *dirs, bool create, struct error *er
         return error_file(err, STEP_STATE_DIRECTORY, errno, PATH_STATE);
     if ((st.uid != 0 && st.uid != geteuid()) || (st.mode & 022))
         return error_set(err, NCF_EFILE, STEP_STATE_TRUST, 0, PATH_STATE);
+    if (create && (st.mode & 07777) != MODE_PROVEN && prove_way(s, dirs, err)) {
+        store_unmake(s, dirs);
+        return -1;
+    }
     return 1;
 }
 
@@ -205,7 +228,8 @@ int store_publish(struct store *s, const char *name, struct error *err)
 int store_retire(struct store *s, struct error *err)
 {
     /* What belongs to the snapshot goes before it: after it, nobody would look. */
-    (void)remove_spare_inodes(s);
+    if (remove_spare_inodes(s))
+        return error_file(err, STEP_REMOVE, errno, PATH_STATE "/" SPARE);
     if (sys_unlinkat(s->fd, STORE_SNAPSHOT, 0))
         return error_file(err, STEP_RETIRE, errno, PATH_STATE "/" STORE_SNAPSHOT);
     /* Until here a power cut may bring the snapshot back: the change is not closed before. */

@@ -337,6 +337,12 @@ int sys_fchmod(int fd, mode_t mode, const char *name)
     return fchmod(fd, mode);
 }
 
+int sys_fchmodat(int dirfd, const char *name, mode_t mode)
+{
+    SEAM("fchmodat", name);
+    return fchmodat(dirfd, name, mode, 0);
+}
+
 int sys_fchownat(int dirfd, const char *name, uint32_t uid, uint32_t gid)
 {
     SEAM("fchownat", name);

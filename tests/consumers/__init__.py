@@ -1,0 +1,1 @@
+"""Who uses the project without Python, and what it is packed in."""

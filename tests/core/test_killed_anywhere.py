@@ -1,0 +1,127 @@
+"""SIGKILL before every system call of every operation, then boot."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from lib import forks, operations, seam, tree
+from lib.helper import Helper
+from lib.ncf import Core
+from lib.operations import Operation, World, is_open, leftovers
+
+
+def killed(core: Core, directory: Path, operation: Operation, k: int) -> World:
+    """A world whose operation was killed just before its k-th call."""
+    world = operation.prepare(core, directory / f"host-{k}")
+
+    def child() -> None:
+        with seam.watching(core, seam.dying_at(k)):
+            operation.act(core, world.root)
+
+    assert forks.run(child).signal == signal.SIGKILL
+    return world
+
+
+def booted(helper: Helper, world: World) -> None:
+    """Boot once and once more: the second time changes nothing, and nothing is left over."""
+    assert helper.boot(world.root) == 0
+    once = tree.capture(world.root, state=True, identity=True)
+    assert helper.boot(world.root) == 0
+    twice = tree.capture(world.root, state=True, identity=True)
+    assert tree.differences(once, twice) == []
+    assert not is_open(world.root)
+    assert leftovers(world.root) == []
+
+
+def check_now(core: Core, operation: Operation, world: World) -> None:
+    """What must hold between the crash and the boot."""
+    if operation in (operations.START, operations.START_ON_WRITE):
+        # Nothing half-saved looks like a snapshot: it is whole, or it is not there.
+        assert core.status(world.root).open == is_open(world.root)
+        if is_open(world.root):
+            assert core.diff(world.root) == []
+    elif operation is operations.COMMIT:
+        assert tree.differences(world.new, tree.capture(world.root)) == []
+    elif operation in (operations.ANNOUNCE, operations.RESTORE):
+        assert is_open(world.root)
+        core.diff(world.root)
+    if operation is operations.ANNOUNCE:
+        assert tree.differences(world.new, tree.capture(world.root)) == []
+    assert operations.torn_files(world) == [] or operation is operations.RESTORE
+
+
+@pytest.mark.parametrize("operation", operations.ALL, ids=str)
+def test_boot_after_a_kill_at_every_call(
+    core: Core, helper: Helper, fast_dir: Path, operation: Operation
+) -> None:
+    """Whenever it was killed, boot leaves the old tree; or the new one, where commit was done."""
+    calls = operations.events(core, fast_dir, operation)
+    assert len(calls) > 10
+    for k in range(1, len(calls) + 1):
+        world = killed(core, fast_dir, operation, k)
+        where = f"killed before call {k}, {calls[k - 1]}"
+        check_now(core, operation, world)
+        committed = operation is operations.COMMIT and not is_open(world.root)
+        booted(helper, world)
+        wanted = world.new if committed else world.old
+        assert operations.differences(operation, wanted, tree.capture(world.root)) == [], where
+        if operation is operations.ROLLBACK:
+            assert operations.lost_contents(world) == [], where
+        shutil.rmtree(world.root)
+
+
+@pytest.mark.parametrize("operation", operations.ALL, ids=str)
+def test_calling_again_after_a_kill_at_every_call(
+    core: Core, fast_dir: Path, operation: Operation
+) -> None:
+    """Without a reboot, the next process can repeat the call, or finish the change, too."""
+    calls = operations.events(core, fast_dir, operation)
+    for k in range(1, len(calls) + 1, 3):
+        world = killed(core, fast_dir, operation, k)
+        root, where = world.root, f"killed before call {k}, {calls[k - 1]}"
+        if operation in (operations.START, operations.START_ON_WRITE):
+            if not is_open(root):
+                operation.act(core, root)
+            core.rollback(root)
+            wanted = world.old
+        elif operation is operations.ANNOUNCE:
+            core.announce(root, operations.SECOND)
+            (root / operations.SECOND).write_bytes(b"edited after the announcement")
+            core.rollback(root)
+            wanted = world.old
+        elif operation is operations.RESTORE:
+            operation.act(core, root)
+            core.rollback(root)
+            wanted = world.old
+        else:
+            wanted = world.new if operation is operations.COMMIT else world.old
+            if is_open(root):
+                operation.act(core, root)
+        assert operations.differences(operation, wanted, tree.capture(root)) == [], where
+        assert leftovers(root) == [], where
+        shutil.rmtree(root)
+
+
+@pytest.mark.slow
+def test_boot_killed_after_a_kill(core: Core, helper: Helper, fast_dir: Path) -> None:
+    """A rollback that was killed, then killed again in its second run, is finished by the third."""
+    calls = len(operations.events(core, fast_dir, operations.ROLLBACK))
+    for first in range(5, calls, 17):
+        for second in range(5, calls, 13):
+            world = killed(core, fast_dir, operations.ROLLBACK, first)
+
+            def again(root: Path = world.root, k: int = second) -> None:
+                with seam.watching(core, seam.dying_at(k)):
+                    core.rollback(root)
+
+            if is_open(world.root):
+                forks.run(again)
+            booted(helper, world)
+            where = f"killed before call {first}, then before call {second}"
+            assert tree.differences(world.old, tree.capture(world.root)) == [], where
+            assert operations.lost_contents(world) == [], where
+            shutil.rmtree(world.root)

@@ -1,0 +1,1 @@
+"""Tests of the executable networking-config, as administrators and boot run it."""

@@ -1,0 +1,125 @@
+"""Real filesystems in image files, mounted through loop devices."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, List, Sequence
+
+import pytest
+
+MEBI = 1 << 20
+
+# Smallest image each mkfs accepts, with room to spare, and its quiet options.
+FILESYSTEMS = {
+    "ext4": (64 * MEBI, ["-q", "-F"]),
+    "xfs": (320 * MEBI, ["-q", "-f"]),
+    "btrfs": (160 * MEBI, ["-q", "-f"]),
+}
+
+
+class Image:
+    """One mounted filesystem."""
+
+    def __init__(self, device: str, mountpoint: Path) -> None:
+        self.device = device
+        self.path = mountpoint
+
+    def flushes(self) -> int:
+        """Flush requests the block device has completed so far.
+
+        Field 16 of Documentation/block/stat.rst, counted from 1.
+        """
+        fields = Path("/sys/block", os.path.basename(self.device), "stat").read_text().split()
+        if len(fields) < 16:
+            pytest.skip("this kernel does not count flush requests (needs Linux 5.5)")
+        return int(fields[15])
+
+    def remount(self, options: str) -> None:
+        _run("mount", "-o", f"remount,{options}", self.path)
+
+    def sync(self) -> None:
+        """Write everything back, so that what is counted next is the test's own."""
+        fd = os.open(self.path, os.O_RDONLY)
+        try:
+            _run("sync", "-f", self.path)
+        finally:
+            os.close(fd)
+
+
+def _run(*command: object) -> str:
+    done = subprocess.run(
+        [str(word) for word in command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, (command, done.stdout)
+    return done.stdout.strip()
+
+
+def need(*programs: str) -> None:
+    """Skip the test unless all these programs are installed."""
+    for program in programs:
+        if not find(program):
+            pytest.skip(f"{program} is not installed")
+
+
+def find(program: str) -> str:
+    """Where a program is, also outside an ordinary user's PATH; "" if nowhere."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return shutil.which(program, path=path) or ""
+
+
+@contextmanager
+def mounted(
+    kind: str,
+    directory: Path,
+    size: int = 0,
+    mkfs_options: Sequence[str] = (),
+    mount_options: str = "",
+) -> Iterator[Image]:
+    """Make a filesystem in a new image below `directory` and mount it."""
+    need(f"mkfs.{kind}", "losetup", "mount")
+    smallest, quiet = FILESYSTEMS[kind]
+    image = directory / f"{kind}.img"
+    with open(image, "wb") as file:
+        file.truncate(size or smallest)
+    _run(find(f"mkfs.{kind}"), *quiet, *mkfs_options, image)
+    mountpoint = directory / f"{kind}.mnt"
+    mountpoint.mkdir()
+    device = _attach(image)
+    try:
+        options: List[str] = ["-o", mount_options] if mount_options else []
+        _mount(kind, device, mountpoint, options)
+        try:
+            yield Image(device, mountpoint)
+        finally:
+            _run("umount", mountpoint)
+    finally:
+        _run(find("losetup"), "-d", device)
+        image.unlink()
+
+
+def _attach(image: Path) -> str:
+    done = subprocess.run(
+        [find("losetup"), "-f", "--show", str(image)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip(f"no loop device to be had: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def _mount(kind: str, device: str, mountpoint: Path, options: Sequence[str]) -> None:
+    done = subprocess.run(
+        ["mount", "-t", kind, *options, device, str(mountpoint)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.skip(f"this kernel can't mount {kind}: {done.stderr.strip()}")

@@ -1,0 +1,169 @@
+"""Every operation that writes, with the host it starts from and what it may leave.
+
+The exhaustive loops (kill at every call, fail every call) run over these.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Callable, List, NamedTuple, Optional
+
+from lib import ncf, seam, snapshot, tree
+from lib.forks import run
+from lib.ncf import Core
+
+FIRST = "etc/network/interfaces"
+SECOND = "etc/netplan/01-base.yaml"
+STATE = "var/lib/netcf"
+SNAPSHOT = STATE + "/network-snapshot.tar"
+
+
+class World(NamedTuple):
+    """A host on which an operation is about to run."""
+
+    root: Path
+    old: tree.Tree  # what a rollback must end in
+    new: tree.Tree  # what is there now
+
+
+class Operation(NamedTuple):
+    """How to get to it, and the call itself."""
+
+    name: str
+    prepare: Callable[[Core, Path], World]
+    act: Callable[[Core, Path], object]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _untouched(_core: Core, root: Path) -> World:
+    old = tree.compact(root)
+    return World(root, old, old)
+
+
+def _edited(core: Core, root: Path) -> World:
+    old = tree.compact(root)
+    core.start(root)
+    return World(root, old, tree.lock_out(root))
+
+
+def _announced(core: Core, root: Path) -> World:
+    old = tree.compact(root)
+    core.start(root, ncf.START_ON_WRITE)
+    core.announce(root, FIRST)
+    (root / FIRST).write_bytes(b"edited")
+    return World(root, old, tree.capture(root))
+
+
+def _discarded(core: Core, root: Path) -> World:
+    """A discarded configuration, and a change in which it is to be put back."""
+    world = _edited(core, root)
+    core.rollback(root)
+    core.start(root)
+    return World(root, world.old, tree.capture(root))
+
+
+def _restore(core: Core, root: Path) -> None:
+    with core.open(root) as handle:
+        handle.restore(1)
+
+
+START = Operation("start", _untouched, lambda core, root: core.start(root))
+START_ON_WRITE = Operation(
+    "start-on-write", _untouched, lambda core, root: core.start(root, ncf.START_ON_WRITE)
+)
+COMMIT = Operation("commit", _edited, lambda core, root: core.commit(root))
+ROLLBACK = Operation("rollback", _edited, lambda core, root: core.rollback(root))
+ANNOUNCE = Operation("announce", _announced, lambda core, root: core.announce(root, SECOND))
+RESTORE = Operation("restore", _discarded, _restore)
+
+ALL = [START, START_ON_WRITE, COMMIT, ROLLBACK, ANNOUNCE, RESTORE]
+
+
+def differences(operation: Operation, expected: tree.Tree, actual: tree.Tree) -> List[str]:
+    """What is not as expected; an announcement says nothing about directories."""
+    if operation is ANNOUNCE:
+        expected, actual = (tree.without_directory_times(it) for it in (expected, actual))
+    return tree.differences(expected, actual)
+
+
+def events(core: Core, directory: Path, operation: Operation) -> List[seam.Event]:
+    """The calls the operation makes when nothing goes wrong."""
+    root = directory / "dry-run"
+
+    def child() -> List[seam.Event]:
+        operation.prepare(core, root)
+        with seam.watching(core) as seen:
+            operation.act(core, root)
+        return seen
+
+    return run(child).value
+
+
+_CHANGING = {
+    "openat-create", "renameat", "unlinkat", "linkat", "symlinkat", "mkdirat", "fchmod", "fchown",
+    "fchownat", "utimensat", "ioctl", "setxattr", "removexattr", "pwrite",
+}  # fmt: skip
+
+
+def live_writes(seen: List[seam.Event]) -> List[int]:
+    """Where the live tree is modified: every changing call that is not the state directory's."""
+    return [
+        index
+        for index, event in enumerate(seen)
+        if event.call in _CHANGING
+        and event.name != b".netcf-tmp"
+        and not event.name.startswith((b"network-", b".netcf-spare", STATE.encode()))
+        and not (len(event.name) == 1 and event.name.isdigit())  # the spare inodes
+    ]
+
+
+def is_open(root: Path) -> bool:
+    return os.path.lexists(root / SNAPSHOT)
+
+
+def leftovers(root: Path) -> List[str]:
+    """What may not be there while no change is open, and after a recovery."""
+    state = root / STATE
+    names = sorted(os.listdir(state)) if state.exists() else []
+    kept = [name for name in names if not name.startswith("network-rollback-")]
+    return kept + [os.fsdecode(path) for path in tree.temporary_files(root)]
+
+
+def torn_files(world: World) -> List[bytes]:
+    """Live files whose content is neither the old nor the new one."""
+    now = tree.capture(world.root)
+    torn = []
+    for path, entry in now.items():
+        if entry.kind != "f" or os.path.basename(path).startswith(b".netcf-tmp"):
+            continue
+        known = {
+            world_tree[path].content
+            for world_tree in (world.old, world.new)
+            if path in world_tree
+        }
+        if entry.content not in known:
+            torn.append(path)
+    return torn
+
+
+def lost_contents(world: World, discarded: Optional[List[Path]] = None) -> List[bytes]:
+    """New contents that are neither live nor in any discarded configuration."""
+    state = world.root / STATE
+    if discarded is None:
+        discarded = sorted(state.glob("network-rollback-*.tar"))
+    kept = set()
+    for path in discarded:
+        kept |= set(snapshot.contents(path).items())
+    now = tree.capture(world.root)
+    lost = []
+    for path, entry in world.new.items():
+        if entry.kind != "f" or world.old.get(path) == entry or now.get(path) == entry:
+            continue
+        if path in world.old and world.old[path].content == entry.content:
+            continue
+        if (path, entry.content) not in kept:
+            lost.append(path)
+    return lost

@@ -1,0 +1,1 @@
+"""The Python package, driven as its users drive it."""

@@ -1,0 +1,1 @@
+"""Tests on real filesystems in loop-mounted images; they need root."""
