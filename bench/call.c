@@ -22,7 +22,7 @@ static long long now(void)
     return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 
-static int fail(struct ncf *ncf)
+static int fail(struct netcf *ncf)
 {
     const char *message = NULL, *details = NULL;
 
@@ -34,7 +34,7 @@ static int fail(struct ncf *ncf)
 
 int main(int argc, char **argv)
 {
-    struct ncf *ncf;
+    struct netcf *ncf;
     char line[8];
 
     if (argc != 2) {

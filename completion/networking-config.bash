@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Completion of networking-config for bash; for zsh after `bashcompinit`.
+# Completion of networking-config for bash.
 
 _networking_config()
 {

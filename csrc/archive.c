@@ -94,6 +94,47 @@ static void pax_mtime(struct buffer *b, struct stamp t)
     pax_record(b, "mtime", "", text, digits.len);
 }
 
+static uint32_t le32(const unsigned char *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+/*
+ * An ACL again as text, the way star and GNU tar --acls know it: rows of tag
+ * (2 bytes), permissions (2), id (4) behind a version of 4.  Numbers, not
+ * names: nobody's name can be asked for at boot.
+ */
+static void pax_acl(struct buffer *b, const char *key, const struct xattr *x)
+{
+    static const struct {
+        unsigned tag;
+        const char *word;
+        bool with_id;
+    } tags[] = { { 0x01, "user:", false }, { 0x02, "user:", true },   { 0x04, "group:", false },
+                 { 0x08, "group:", true }, { 0x10, "mask:", false },  { 0x20, "other:", false } };
+    AUTO_BUFFER text = { 0 };
+
+    if (x->len < 4 || le32(x->value) != 2)
+        return;
+    for (size_t at = 4; at + 8 <= x->len; at += 8) {
+        uint32_t tag_and_permissions = le32(x->value + at), p = tag_and_permissions >> 16;
+        char permissions[] = { p & 4 ? 'r' : '-', p & 2 ? 'w' : '-', p & 1 ? 'x' : '-', '\0' };
+
+        for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++) {
+            if (tags[i].tag != (tag_and_permissions & 0xffff))
+                continue;
+            buffer_text(&text, text.len ? "," : "");
+            buffer_text(&text, tags[i].word);
+            if (tags[i].with_id)
+                buffer_number(&text, le32(x->value + at + 4), 10, 1);
+            buffer_text(&text, ":");
+            buffer_text(&text, permissions);
+        }
+    }
+    b->failed = b->failed || text.failed;
+    pax_record(b, key, "", text.data, text.len);
+}
+
 /* What the old header has no room for. */
 static void pax_records(struct buffer *b, const struct entry *e, const char *path,
                         const char *linkname)
@@ -117,8 +158,13 @@ static void pax_records(struct buffer *b, const struct entry *e, const char *pat
                  e->st.flags & FLAG_NODUMP ? ",nodump" : "");
         pax_text(b, "SCHILY.fflags", text + 1);
     }
-    for (size_t i = 0; xattr_next(e->xattr, e->xattr_len, &i, &x);)
+    for (size_t i = 0; xattr_next(e->xattr, e->xattr_len, &i, &x);) {
         pax_record(b, "SCHILY.xattr.", x.name, x.value, x.len);
+        if (!strcmp(x.name, "system.posix_acl_access"))
+            pax_acl(b, "SCHILY.acl.access", &x);
+        if (!strcmp(x.name, "system.posix_acl_default"))
+            pax_acl(b, "SCHILY.acl.default", &x);
+    }
 }
 
 /* Fills in a zeroed header. */

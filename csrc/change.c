@@ -28,6 +28,18 @@ static const char NOT_KEPT[] = "the disk is full: the replaced files could not b
 static const char PARTLY[] = "everything else was restored; the change stays open, "
                              "run rollback again when the cause is mended";
 
+/* The first thing to say is said; path may be "". */
+static void notice(struct change_result *ret, const char *words, const char *path)
+{
+    size_t n = strlen(words);
+
+    if (ret->notice[0])
+        return;
+    snprintf(ret->notice, sizeof(ret->notice), "%s%s", words, *path ? ": " : "");
+    if (*path)
+        error_printable(ret->notice + n + 2, sizeof(ret->notice) - n - 2, path);
+}
+
 /* ---- opening ---- */
 
 /* Locks the state directory.  1: there is one; 0: there is none; -1: failure. */
@@ -79,8 +91,8 @@ static int refuse_open(struct store *store, struct error *err)
 
     if (there == 0)
         return store_refuse_old_netcf(store, err);
-    if (there < 0 && unreadable.step == STEP_OLD_NETCF) {
-        *err = unreadable;
+    if (there < 0 && !snapshot_is_damaged(&unreadable) && unreadable.step != STEP_VERSION) {
+        *err = unreadable; /* whether one is open is not known */
         return -1;
     }
     /* Its start may have been killed before this: what is said to be open must stay so. */
@@ -227,27 +239,20 @@ static int list_live(struct snapshot *s, struct dirs *dirs, struct listing *live
     return listing_of_paths(live, &s->files, dirs, true, err);
 }
 
-/* ---- commit ---- */
-
-static int64_t nanoseconds(struct stamp t)
-{
-    return t.sec * 1000000000 + t.nsec;
-}
-
 /*
- * Whether an inode may have been written since the start.  No program can set
- * its change time, but that has the grain of the clock's ticks, or of seconds
- * where the filesystem stores no more: what changed so shortly before the
- * start that a later change might look the same counts as changed, too.
+ * The start, if within this boot an inode that was not touched since then can
+ * be trusted to be the same without reading it; else NULL.  Not after a
+ * reboot: a power cut can leave content on disk that is newer than its times.
  */
-static bool touched_since(const struct sys_stat *saved, const struct sys_stat *now,
-                          struct stamp started)
+static const struct stamp *trusted_since(const struct snapshot *s)
 {
-    int64_t grain = now->ctime.nsec ? 20000000 : 2000000000;
+    char boot[NCF_BOOT_SIZE];
 
-    return !entry_unchanged(saved, now) ||
-           nanoseconds(now->ctime) >= nanoseconds(started) - grain;
+    sys_boot_id(boot);
+    return boot[0] && !strcmp(boot, s->manifest.boot) ? &s->manifest.started : NULL;
 }
+
+/* ---- commit ---- */
 
 static int sync_entry(struct dirs *dirs, const struct entry *e, struct error *err)
 {
@@ -282,11 +287,12 @@ static int sync_touched(struct dirs *dirs, const struct listing *saved, struct s
         was = j > 0 && !strcmp(saved->entry[j - 1].path, now->path) ? &saved->entry[j - 1] : NULL;
 
         if (now->type == '-' || (except && except[i]) ||
-            (was && !touched_since(&was->st, &now->st, started)))
+            (was && !entry_touched(&was->st, &now->st, started)))
             continue;
         if (sync_entry(dirs, now, err))
             return -1;
-        sync_root = sync_root || path_parent(now->path) == 0;
+        sync_root = sync_root || (path_parent(now->path) == 0 &&
+                                  (!was || was->st.ino != now->st.ino));
     }
     if (sync_root && sys_fsync(dirs->root, "."))
         return error_file(err, STEP_SYNC_DIRECTORY, errno, ".");
@@ -325,7 +331,7 @@ static int commit(int root, const char *token, struct store *store, struct chang
         if (!snapshot_is_damaged(err))
             return -1;
         error_clear(err);
-        ret->notice = "the snapshot was damaged; it is dropped, the present files are kept";
+        notice(ret, "the snapshot was damaged; it is dropped, the present files are kept", "");
         return store_clean_temp(store, err) || sync_whole_scope(&dirs, err) ? -1 : 0;
     }
     memcpy(ret->id, s.manifest.id, sizeof(ret->id));
@@ -438,7 +444,7 @@ static int keep_discarded_if_room(const struct replacement *r, const struct list
     if (!no_room(err))
         return -1;
     error_clear(err);
-    r->ret->notice = NOT_KEPT;
+    notice(r->ret, NOT_KEPT, "");
     return 0;
 }
 
@@ -448,10 +454,11 @@ static void count(struct change_result *ret, const struct differences *d)
         if (d->item[i].quiet)
             continue;
         if (d->item[i].unreadable)
-            ret->notice = "a file that could not be read was replaced; it is not kept";
+            notice(ret, "could not be read, so it was replaced without being kept",
+                   d->item[i].live->path);
         if (d->item[i].saved && d->item[i].saved->type == 's') {
-            ret->notice = "a device, socket or FIFO that start could not save is something else "
-                          "now; it is left as it is";
+            notice(ret, "was a device, socket or FIFO, which start does not save, and can't be "
+                        "put back", d->item[i].saved->path);
             continue;
         }
         ret->added += d->item[i].kind == NCF_DIFF_ADDED;
@@ -500,7 +507,7 @@ static int replace_once(const struct replacement *r, bool first, struct error *e
     int restored;
 
     if (store_clean_temp(r->store, err) || list_live(r->target, r->dirs, &live, err) ||
-        compare(&d, work.saved, work.content, &live, r->dirs, true, err) ||
+        compare(&d, work.saved, work.content, &live, r->dirs, trusted_since(r->target), true, err) ||
         restore_remove_leftovers(&live, r->dirs, err) || sync_same(r, &live, &d, err))
         return error_state(err, NOT_TOUCHED);
     if (first)
@@ -513,7 +520,7 @@ static int replace_once(const struct replacement *r, bool first, struct error *e
     restored = restore_differences(&work, &r->ret->failed, err);
     if (r->ret->discarded[0] && !work.sacrifice) {
         r->ret->discarded[0] = '\0';
-        r->ret->notice = NOT_KEPT;
+        notice(r->ret, NOT_KEPT, "");
     }
     if (restored == 0)
         return 0;
@@ -552,12 +559,12 @@ static int retire(struct store *store, struct change_result *ret, struct error *
             return error_state(err, "every file is as it was saved; the change is not closed yet, "
                                     "run rollback again");
         error_clear(err);
-        ret->notice = "the state directory is read-only: every file is as it was saved, but the "
-                      "change stays open until a rollback can remove the snapshot";
+        notice(ret, "the state directory is read-only: every file is as it was saved, but the "
+                    "change stays open until a rollback can remove the snapshot", "");
         return 0;
     }
     if (ret->discarded[0] && store_prune_discarded(store, &ignored))
-        ret->notice = "old discarded configurations could not be removed";
+        notice(ret, "old discarded configurations could not be removed", "");
     return 0;
 }
 
@@ -703,7 +710,7 @@ static int put_back(int root, unsigned long long id, struct change_result *ret,
         replace(&r, err))
         return -1;
     if (ret->discarded[0] && store_prune_discarded(&store, &ignored))
-        ret->notice = "old discarded configurations could not be removed";
+        notice(ret, "old discarded configurations could not be removed", "");
     return 0;
 }
 
@@ -741,7 +748,7 @@ int change_diff(int root, struct snapshot *s, struct listing *live, struct diffe
         return error_set(err, NCF_EINVALIDOP, STEP_NOT_OPEN, 0, "");
     if (there < 0 || snapshot_verify(s, err) || list_live(s, &dirs, live, err))
         return -1;
-    return compare(ret, &s->files, &s->content, live, &dirs, false, err);
+    return compare(ret, &s->files, &s->content, live, &dirs, trusted_since(s), false, err);
 }
 
 int change_scope(int root, struct scope *ret, struct error *err)

@@ -16,7 +16,7 @@ struct change_result {
     uint64_t changed, added, removed, metadata, failed, saved, refused;
     char id[NCF_ID_SIZE];
     char discarded[STORE_NAME_SIZE + sizeof(PATH_STATE)]; /* path, "" if none */
-    const char *notice;                                   /* a constant, "" if none */
+    char notice[1280];                                    /* "" if there is nothing to say */
 };
 
 /* `root` is an open directory everywhere. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Responsible for what differs between the snapshot and now.
- * MUST NOT trust times for content: an editor can set them back.
+ * MUST NOT trust modification times: an editor can set them back.
  */
 #include "compare.h"
 
@@ -15,6 +15,7 @@ struct comparison {
     struct listing *saved, *live;
     struct content *content;
     struct dirs *dirs;
+    const struct stamp *trusted; /* or NULL */
     bool tolerant;
     struct differences *ret;
     struct error *err;
@@ -121,12 +122,19 @@ static int look_inside(struct comparison *c, const struct entry *s, struct entry
     return s->type == 'f' && s->st.size ? same_content(c, s, l, fd) : 1;
 }
 
+/* Memory and the snapshot itself must work; a live file need not. */
+static bool tolerable(const struct comparison *c)
+{
+    return c->tolerant && c->err->code != NCF_ENOMEM &&
+           strcmp(c->err->path, c->content->name) != 0;
+}
+
 static int compare_pair(struct comparison *c, struct entry *s, struct entry *l)
 {
     struct difference d = { .saved = s, .live = l };
     int same = 0;
 
-    if (l->type == '-' && (s->type == '-' || s->type == 's'))
+    if (s->type == '-' && l->type == '-')
         return 0;
     if (s->type == '-')
         return add(c, (struct difference){ NCF_DIFF_ADDED, 0, l->context, false, s, l });
@@ -135,19 +143,21 @@ static int compare_pair(struct comparison *c, struct entry *s, struct entry *l)
     if (s->type == 's' && l->type == 's')
         return 0; /* never saved, so nothing to be compared */
     if (s->type == l->type) {
+        d.metadata = stat_differences(s, l) | (c->first_saved ? link_difference(c, s, l) : 0);
+        if (!d.metadata && c->trusted && !entry_touched(&s->st, &l->st, *c->trusted))
+            return 0;
         same = look_inside(c, s, l);
         if (same < 0) {
-            /* Memory and the snapshot itself must work; a live file need not. */
-            if (!c->tolerant || c->err->code == NCF_ENOMEM ||
-                !strcmp(c->err->path, c->content->name))
+            if (!tolerable(c))
                 return -1;
             error_clear(c->err);
-            d.unreadable = true;
-            same = 0;
-        }
-        d.metadata = stat_differences(s, l) | (c->first_saved ? link_difference(c, s, l) : 0);
-        if (!s->context && !same_xattrs(s, l))
+            /* A directory is not read to be replaced: its attributes are set anew. */
+            same = s->type == 'd';
+            d.unreadable = !same;
+            d.metadata |= same ? NCF_META_XATTR : 0;
+        } else if (!s->context && !same_xattrs(s, l)) {
             d.metadata |= NCF_META_XATTR;
+        }
     }
     d.kind = same ? NCF_DIFF_METADATA : NCF_DIFF_CHANGED;
     d.quiet = same && s->type == 'd' && d.metadata == NCF_META_MTIME;
@@ -166,7 +176,7 @@ static int merge(struct comparison *c)
 
         if (order == 0)
             r = compare_pair(c, s, l);
-        else if (order < 0 && s->type != '-' && s->type != 's')
+        else if (order < 0 && s->type != '-')
             r = add(c, (struct difference){ NCF_DIFF_REMOVED, 0, s->context, false, s, NULL });
         else if (order > 0 && l->type != '-')
             r = add(c, (struct difference){ NCF_DIFF_ADDED, 0, l->context, false, NULL, l });
@@ -196,10 +206,11 @@ static size_t *no_firsts(size_t count)
 }
 
 int compare(struct differences *ret, struct listing *saved, struct content *content,
-            struct listing *live, struct dirs *dirs, bool tolerant, struct error *err)
+            struct listing *live, struct dirs *dirs, const struct stamp *trusted,
+            bool tolerant, struct error *err)
 {
     struct comparison c = { .saved = saved, .live = live, .content = content, .dirs = dirs,
-                            .tolerant = tolerant, .ret = ret, .err = err };
+                            .trusted = trusted, .tolerant = tolerant, .ret = ret, .err = err };
     bool links = has_links(saved) || has_links(live), memory;
     int r;
 

@@ -21,11 +21,13 @@ struct differences {
 
 /*
  * Every path that is not the same in both listings, in order.  Content is
- * compared byte by byte.  A live file that can't be read is an error, or with
+ * compared byte by byte, unless `trusted` is given and the inode was not
+ * touched since then.  A live file that can't be read is an error, or with
  * `tolerant` a difference.
  */
 int compare(struct differences *ret, struct listing *saved, struct content *content,
-            struct listing *live, struct dirs *dirs, bool tolerant, struct error *err);
+            struct listing *live, struct dirs *dirs, const struct stamp *trusted,
+            bool tolerant, struct error *err);
 void differences_free(struct differences *d);
 #define AUTO_DIFFERENCES __attribute__((cleanup(differences_free))) struct differences
 

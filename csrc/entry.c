@@ -24,9 +24,25 @@ int entry_stat(int dirfd, const char *name, struct entry *e)
 
 bool entry_unchanged(const struct sys_stat *a, const struct sys_stat *b)
 {
-    return a->ino == b->ino && a->dev == b->dev && a->size == b->size && a->mode == b->mode &&
+    return a->ino == b->ino && a->dev == b->dev && a->mode == b->mode &&
+           (a->size == b->size || !S_ISREG(a->mode)) &&
            a->mtime.sec == b->mtime.sec && a->mtime.nsec == b->mtime.nsec &&
            a->ctime.sec == b->ctime.sec && a->ctime.nsec == b->ctime.nsec;
+}
+
+static int64_t nanoseconds(struct stamp t)
+{
+    return t.sec * 1000000000 + t.nsec;
+}
+
+bool entry_touched(const struct sys_stat *saved, const struct sys_stat *now,
+                          struct stamp started)
+{
+    /* The clock's ticks, or whole seconds where the filesystem stores no more. */
+    int64_t grain = now->ctime.nsec ? 20000000 : 2000000000;
+
+    return !entry_unchanged(saved, now) ||
+           nanoseconds(now->ctime) >= nanoseconds(started) - grain;
 }
 
 int entry_open(struct dirs *dirs, const struct entry *e, struct error *err)

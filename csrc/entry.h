@@ -28,6 +28,13 @@ int entry_stat(int dirfd, const char *name, struct entry *e);
 /* Whether both are the same inode in the same state, so that what was read still holds. */
 bool entry_unchanged(const struct sys_stat *a, const struct sys_stat *b);
 
+/*
+ * Whether an inode may have been written since `started`, when it was `saved`.
+ * No program can set its change time, but that has a grain: what changed so
+ * shortly before that a later change might look the same counts as touched.
+ */
+bool entry_touched(const struct sys_stat *saved, const struct sys_stat *now, struct stamp started);
+
 /* A descriptor of a file or directory, for reading. */
 int entry_open(struct dirs *dirs, const struct entry *e, struct error *err);
 /*

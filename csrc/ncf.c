@@ -18,7 +18,7 @@
 
 enum { DEADLINE_MAX = 30 * 24 * 3600 };
 
-struct ncf {
+struct netcf {
     int root;
     struct error err;
     char details[2048];
@@ -27,9 +27,9 @@ struct ncf {
     char snapshot_path[];
 };
 
-int ncf_init(struct ncf **ncf, const char *root)
+int ncf_init(struct netcf **ncf, const char *root)
 {
-    struct ncf *n;
+    struct netcf *n;
     size_t len;
 
     if (!ncf)
@@ -45,7 +45,6 @@ int ncf_init(struct ncf **ncf, const char *root)
     memcpy(n->snapshot_path, root, len);
     memcpy(n->snapshot_path + len, "/" PATH_STATE "/" STORE_SNAPSHOT,
            sizeof("/" PATH_STATE "/" STORE_SNAPSHOT));
-    n->result.notice = "";
     n->root = sys_open_root(root);
     if (n->root < 0)
         return error_set(&n->err, errno == ENOENT || errno == ENOTDIR ? NCF_ENOENT : NCF_EFILE,
@@ -53,7 +52,7 @@ int ncf_init(struct ncf **ncf, const char *root)
     return 0;
 }
 
-int ncf_close(struct ncf *ncf)
+int ncf_close(struct netcf *ncf)
 {
     if (!ncf)
         return 0;
@@ -62,7 +61,7 @@ int ncf_close(struct ncf *ncf)
     return 0;
 }
 
-int ncf_error(struct ncf *ncf, const char **errmsg, const char **details)
+int ncf_error(struct netcf *ncf, const char **errmsg, const char **details)
 {
     int code = ncf ? ncf->err.code : NCF_EOTHER;
     bool more = ncf && error_details(&ncf->err, ncf->details, sizeof(ncf->details));
@@ -75,7 +74,7 @@ int ncf_error(struct ncf *ncf, const char **errmsg, const char **details)
 }
 
 /* The beginning of every call: a usable handle with no error, and no flags but the known ones. */
-static int begin(struct ncf *ncf, unsigned flags, unsigned known)
+static int begin(struct netcf *ncf, unsigned flags, unsigned known)
 {
     char text[24];
 
@@ -90,20 +89,20 @@ static int begin(struct ncf *ncf, unsigned flags, unsigned known)
     return error_set(&ncf->err, NCF_EOTHER, STEP_FLAGS, 0, text);
 }
 
-static int begin_operation(struct ncf *ncf, unsigned flags, unsigned known)
+static int begin_operation(struct netcf *ncf, unsigned flags, unsigned known)
 {
     if (begin(ncf, flags, known))
         return -1;
-    ncf->result = (struct change_result){ .notice = "" };
+    ncf->result = (struct change_result){ .changed = 0 };
     return 0;
 }
 
-static int no_pointer(struct ncf *ncf)
+static int no_pointer(struct netcf *ncf)
 {
     return error_set(&ncf->err, NCF_EOTHER, STEP_CLOSED, 0, "");
 }
 
-int ncf_change_start(struct ncf *ncf, unsigned int flags)
+int ncf_change_start(struct netcf *ncf, unsigned int flags)
 {
     if (begin_operation(ncf, flags, NCF_START_ON_WRITE) ||
         change_start(ncf->root, flags, &ncf->options, &ncf->result, &ncf->err))
@@ -114,40 +113,40 @@ int ncf_change_start(struct ncf *ncf, unsigned int flags)
     return 0;
 }
 
-int ncf_change_begin(struct ncf *ncf, unsigned int flags)
+int ncf_change_begin(struct netcf *ncf, unsigned int flags)
 {
     return ncf_change_start(ncf, flags);
 }
 
-int ncf_change_commit(struct ncf *ncf, unsigned int flags)
+int ncf_change_commit(struct netcf *ncf, unsigned int flags)
 {
     return begin_operation(ncf, flags, 0)
                ? -1
                : change_commit(ncf->root, ncf->options.token, &ncf->result, &ncf->err);
 }
 
-int ncf_change_rollback(struct ncf *ncf, unsigned int flags)
+int ncf_change_rollback(struct netcf *ncf, unsigned int flags)
 {
     return begin_operation(ncf, flags, NCF_ROLLBACK_FILES_ONLY)
                ? -1
                : change_rollback(ncf->root, &ncf->result, &ncf->err);
 }
 
-int ncf_change_announce(struct ncf *ncf, const char *path)
+int ncf_change_announce(struct netcf *ncf, const char *path)
 {
     if (begin(ncf, 0, 0))
         return -1;
     return path ? change_announce(ncf->root, path, &ncf->err) : no_pointer(ncf);
 }
 
-int ncf_discarded_restore(struct ncf *ncf, unsigned long long id, unsigned int flags)
+int ncf_discarded_restore(struct netcf *ncf, unsigned long long id, unsigned int flags)
 {
     return begin_operation(ncf, flags, 0)
                ? -1
                : change_put_back(ncf->root, id, &ncf->result, &ncf->err);
 }
 
-static int copy_option(struct ncf *ncf, char *field, const char *value, const char *name)
+static int copy_option(struct netcf *ncf, char *field, const char *value, const char *name)
 {
     size_t n = value ? strlen(value) : 0;
 
@@ -157,7 +156,7 @@ static int copy_option(struct ncf *ncf, char *field, const char *value, const ch
     return 0;
 }
 
-int ncf_change_set_options(struct ncf *ncf, const struct ncf_change_options *options)
+int ncf_change_set_options(struct netcf *ncf, const struct ncf_change_options *options)
 {
     struct change_options o = { .deadline = 0 };
 
@@ -177,7 +176,7 @@ int ncf_change_set_options(struct ncf *ncf, const struct ncf_change_options *opt
     return 0;
 }
 
-int ncf_change_status(struct ncf *ncf, struct ncf_change_status *ret_status)
+int ncf_change_status(struct netcf *ncf, struct ncf_change_status *ret_status)
 {
     AUTO_SNAPSHOT s = { .fd = -1 };
     const struct manifest *m = &s.manifest;
@@ -225,7 +224,7 @@ struct list {
     char *block, *next;
 };
 
-static int list_make(struct ncf *ncf, struct list *l, size_t count, size_t size, size_t strings)
+static int list_make(struct netcf *ncf, struct list *l, size_t count, size_t size, size_t strings)
 {
     l->block = malloc(count * size + strings + 1);
     if (!l->block)
@@ -244,7 +243,7 @@ static const char *list_string(struct list *l, const char *text)
     return copy;
 }
 
-int ncf_change_scope(struct ncf *ncf, struct ncf_pattern **ret_patterns, size_t *ret_count)
+int ncf_change_scope(struct netcf *ncf, struct ncf_pattern **ret_patterns, size_t *ret_count)
 {
     AUTO_SNAPSHOT s = { .fd = -1 };
     AUTO_SCOPE next = { 0 };
@@ -286,7 +285,7 @@ static struct ncf_difference describe(const struct difference *d, struct list *l
     };
 }
 
-int ncf_change_diff(struct ncf *ncf, struct ncf_difference **ret_differences, size_t *ret_count)
+int ncf_change_diff(struct netcf *ncf, struct ncf_difference **ret_differences, size_t *ret_count)
 {
     AUTO_SNAPSHOT s = { .fd = -1 };
     AUTO_LISTING live = { 0 };
@@ -312,7 +311,7 @@ int ncf_change_diff(struct ncf *ncf, struct ncf_difference **ret_differences, si
     return 0;
 }
 
-int ncf_change_result(struct ncf *ncf, struct ncf_change_result *ret_result)
+int ncf_change_result(struct netcf *ncf, struct ncf_change_result *ret_result)
 {
     const struct change_result *r;
 
@@ -325,7 +324,7 @@ int ncf_change_result(struct ncf *ncf, struct ncf_change_result *ret_result)
     *ret_result = (struct ncf_change_result){
         .changed = r->changed, .added = r->added, .removed = r->removed,
         .metadata = r->metadata, .failed = r->failed, .saved = r->saved, .refused = r->refused,
-        .discarded = r->discarded, .notice = r->notice ? r->notice : "",
+        .discarded = r->discarded, .notice = r->notice,
     };
     memcpy(ret_result->id, r->id, sizeof(r->id));
     return 0;
@@ -353,7 +352,7 @@ static int describe_discarded(struct store *store, const struct discarded *d, st
     return 0;
 }
 
-int ncf_discarded_list(struct ncf *ncf, struct ncf_discarded **ret_list, size_t *ret_count)
+int ncf_discarded_list(struct netcf *ncf, struct ncf_discarded **ret_list, size_t *ret_count)
 {
     AUTO_DIRS dirs;
     AUTO_STORE store = { .fd = -1 };
@@ -383,7 +382,7 @@ int ncf_discarded_list(struct ncf *ncf, struct ncf_discarded **ret_list, size_t 
     return 0;
 }
 
-const char *ncf_snapshot_path(struct ncf *ncf)
+const char *ncf_snapshot_path(struct netcf *ncf)
 {
     return ncf ? ncf->snapshot_path : NULL;
 }

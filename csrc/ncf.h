@@ -2,7 +2,7 @@
 /*
  * ncf.h - start / commit / rollback for a host's network configuration
  *
- *   struct ncf *ncf;
+ *   struct netcf *ncf;
  *   if (ncf_init(&ncf, NULL) == 0 && ncf_change_start(ncf, 0) == 0) {
  *       ... edit the files ...
  *       ncf_change_commit(ncf, 0);       or ncf_change_rollback(ncf, 0);
@@ -35,7 +35,7 @@ extern "C" {
 /* What stands between the two markers is also read by build_ffi.py. */
 /* cffi: begin */
 
-struct ncf;
+struct netcf;
 
 /* Error codes; the numbers are netcf's. */
 typedef enum {
@@ -162,10 +162,10 @@ struct ncf_change_result {
  * ncf_error() and ncf_close() only); -2 if memory is short (*ncf is NULL).
  * Nothing is created on disk.
  */
-int ncf_init(struct ncf **ncf, const char *root);
+int ncf_init(struct netcf **ncf, const char *root);
 
 /* Close a handle and free it.  An open change stays open.  NULL is allowed. */
-int ncf_close(struct ncf *ncf);
+int ncf_close(struct netcf *ncf);
 
 /*
  * Start a change: save every file in scope, or with NCF_START_ON_WRITE nothing
@@ -177,10 +177,10 @@ int ncf_close(struct ncf *ncf);
  * 100,000 files or 256 MiB), the disk is full, the state directory or a scope
  * file is not to be trusted.
  */
-int ncf_change_start(struct ncf *ncf, unsigned int flags);
+int ncf_change_start(struct netcf *ncf, unsigned int flags);
 
 /* netcf's released name for ncf_change_start(). */
-int ncf_change_begin(struct ncf *ncf, unsigned int flags);
+int ncf_change_begin(struct netcf *ncf, unsigned int flags);
 
 /*
  * Keep the configuration as it is now and drop the snapshot.  Before the
@@ -191,7 +191,7 @@ int ncf_change_begin(struct ncf *ncf, unsigned int flags);
  * was started with a token and this handle's is another; NCF_EFILE a new file
  * can't be made durable (the change stays open).
  */
-int ncf_change_commit(struct ncf *ncf, unsigned int flags);
+int ncf_change_commit(struct netcf *ncf, unsigned int flags);
 
 /*
  * Put back exactly what start saved: content, type, mode, owner, modification
@@ -206,7 +206,7 @@ int ncf_change_commit(struct ncf *ncf, unsigned int flags);
  * NCF_EFILE the snapshot is damaged (no file is touched), or a path can't be
  * put back (all others are; the change stays open).
  */
-int ncf_change_rollback(struct ncf *ncf, unsigned int flags);
+int ncf_change_rollback(struct netcf *ncf, unsigned int flags);
 
 /*
  * The code of the last call's error on this handle; NCF_NOERROR if it
@@ -215,23 +215,23 @@ int ncf_change_rollback(struct ncf *ncf, unsigned int flags);
  * to add.  Both belong to the handle and live until the next call on it.
  * errmsg and details may be NULL.
  */
-int ncf_error(struct ncf *ncf, const char **errmsg, const char **details);
+int ncf_error(struct netcf *ncf, const char **errmsg, const char **details);
 
 /*
  * Set the options of the next start on this handle; the token is also what the
  * next commit shows.  The strings are copied.  NULL clears all.
  * Errors: NCF_EOTHER too long, or a deadline over 30 days.
  */
-int ncf_change_set_options(struct ncf *ncf, const struct ncf_change_options *options);
+int ncf_change_set_options(struct netcf *ncf, const struct ncf_change_options *options);
 
 /* The state of the host's change.  Takes no lock and writes nothing. */
-int ncf_change_status(struct ncf *ncf, struct ncf_change_status *ret_status);
+int ncf_change_status(struct netcf *ncf, struct ncf_change_status *ret_status);
 
 /*
  * The scope: that of the open change, else that of the next start.
  * *ret_patterns is one block for ncf_free().
  */
-int ncf_change_scope(struct ncf *ncf, struct ncf_pattern **ret_patterns, size_t *ret_count);
+int ncf_change_scope(struct netcf *ncf, struct ncf_pattern **ret_patterns, size_t *ret_count);
 
 /*
  * What differs now from the snapshot, sorted by path; equal content with equal
@@ -239,7 +239,7 @@ int ncf_change_scope(struct ncf *ncf, struct ncf_pattern **ret_patterns, size_t 
  * Takes no lock and writes nothing.  Errors: NCF_EINVALIDOP no change is open;
  * NCF_EFILE the snapshot is damaged, or a file can't be read.
  */
-int ncf_change_diff(struct ncf *ncf, struct ncf_difference **ret_differences, size_t *ret_count);
+int ncf_change_diff(struct netcf *ncf, struct ncf_difference **ret_differences, size_t *ret_count);
 
 /*
  * In a change started with NCF_START_ON_WRITE: save `path`, or the fact that
@@ -250,13 +250,13 @@ int ncf_change_diff(struct ncf *ncf, struct ncf_difference **ret_differences, si
  * Errors: NCF_EINVALIDOP no change is open; NCF_EOTHER the path leaves the
  * root, lies in the state directory, or is not covered by a whole-scope change.
  */
-int ncf_change_announce(struct ncf *ncf, const char *path);
+int ncf_change_announce(struct netcf *ncf, const char *path);
 
 /* What the last start, commit, rollback or restore on this handle did. */
-int ncf_change_result(struct ncf *ncf, struct ncf_change_result *ret_result);
+int ncf_change_result(struct netcf *ncf, struct ncf_change_result *ret_result);
 
 /* The discarded configurations, newest first; one block for ncf_free(). */
-int ncf_discarded_list(struct ncf *ncf, struct ncf_discarded **ret_list, size_t *ret_count);
+int ncf_discarded_list(struct netcf *ncf, struct ncf_discarded **ret_list, size_t *ret_count);
 
 /*
  * Put a discarded configuration back: its files return, and what it did not
@@ -266,13 +266,13 @@ int ncf_discarded_list(struct ncf *ncf, struct ncf_discarded **ret_list, size_t 
  * Errors: NCF_EINVALIDOP no change is open; NCF_ENOENT there is none with this
  * id; else as ncf_change_rollback().
  */
-int ncf_discarded_restore(struct ncf *ncf, unsigned long long id, unsigned int flags);
+int ncf_discarded_restore(struct netcf *ncf, unsigned long long id, unsigned int flags);
 
 /*
  * Where the snapshot is while a change is open, with the root in front
  * ("/var/lib/netcf/network-snapshot.tar").  Belongs to the handle.
  */
-const char *ncf_snapshot_path(struct ncf *ncf);
+const char *ncf_snapshot_path(struct netcf *ncf);
 
 /* Free a list that one of the calls above returned.  NULL is allowed. */
 void ncf_free(void *list);

@@ -19,7 +19,7 @@ enum { DONE = 0, FAILED = 1, USAGE = 2, NONE_OPEN = 3, INVALID_STATE = 199 };
 #define NETCF_SCRIPT "netcf-transaction.sh"
 
 struct call {
-    struct ncf *ncf;
+    struct netcf *ncf;
     const char *root; /* "" for the host's own */
     const char *command;
     bool as_netcf;  /* called by the name of netcf's script */

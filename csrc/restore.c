@@ -183,7 +183,7 @@ static void make_directories(struct work *w)
         struct error one = { 0 };
 
         if (it->kind == NCF_DIFF_ADDED || it->saved->type != 'd' ||
-            it->kind == NCF_DIFF_METADATA)
+            (it->live && it->live->type == 'd'))
             continue;
         while (make_directory(w, it->saved, &one))
             if (!make_room(w, &one)) {
@@ -580,7 +580,7 @@ static void verify(struct work *w)
     dirs_forget(w->r->dirs);
     if (expected_paths(w, &expected, &one) ||
         listing_of_paths(&now, &expected, w->r->dirs, false, &one) ||
-        compare(&wrong, &expected, w->r->content, &now, w->r->dirs, false, &one)) {
+        compare(&wrong, &expected, w->r->content, &now, w->r->dirs, NULL, false, &one)) {
         failed(w, &one);
         return;
     }

@@ -177,10 +177,12 @@ static int writer_flush(struct writer *w)
 static size_t writer_room(struct writer *w, size_t wanted)
 {
     if (WRITE_BUFFER - w->len < wanted) {
+        uint64_t from = w->written;
+
         if (writer_flush(w))
             return 0;
         /* The disk works while the next files are read; the fsync at the end waits less. */
-        sys_write_behind(w->fd, 0, 0);
+        sys_write_behind(w->fd, from, w->written - from);
     }
     return WRITE_BUFFER - w->len;
 }
@@ -328,13 +330,15 @@ static int write_manifest(struct writer *w, const struct manifest *m, const stru
 }
 
 /*
- * Space for a rollback on a full disk: blocks of this very file behind its
- * end.  They cost no further file and no further flush, tar does not see them,
+ * Space for this file, and behind its end for a rollback on a full disk.  Such
+ * blocks cost no further file and no further flush, tar does not see them,
  * they go when the snapshot goes, and ftruncate gives them back.
  */
 static int reserve_space(struct writer *w, uint64_t reserve)
 {
-    if (!reserve || !sys_fallocate_behind(w->fd, w->written, reserve, PATH_TEMP))
+    uint64_t own = w->l->bytes + w->l->count * 4096;
+
+    if (!reserve || !sys_fallocate_behind(w->fd, 0, own + reserve, PATH_TEMP))
         return 0;
     if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)
         return 0; /* a filesystem that can't: NFS before 4.2, FAT, some FUSE */
@@ -347,10 +351,12 @@ static int write_all(struct writer *w, const struct manifest *m, const struct sc
     /* Whatever the umask: the owner reads it, nobody else, before there is anything to read. */
     if (sys_fchmod(w->fd, 0600, PATH_TEMP))
         return error_file(w->err, STEP_SET_MODE, errno, TEMP_PATH);
+    if (reserve_space(w, reserve))
+        return -1;
     for (size_t i = 0; i < w->l->count; i++)
         if (write_member(w, &w->l->entry[i]))
             return -1;
-    if (write_manifest(w, m, scope) || reserve_space(w, reserve))
+    if (write_manifest(w, m, scope))
         return -1;
     /* The bytes before the name: a name that survives a power cut must lead to all of them. */
     if (sys_fsync(w->fd, PATH_TEMP))

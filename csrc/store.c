@@ -154,6 +154,8 @@ static int remove_spare_inodes(struct store *s)
 
     if (gone(sys_unlinkat(s->fd, SPARE, AT_REMOVEDIR)))
         return 0;
+    if (errno != ENOTEMPTY && errno != EEXIST)
+        return -1;
     fd = sys_openat(s->fd, SPARE, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0)
         return -1;

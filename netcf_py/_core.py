@@ -96,7 +96,7 @@ class Handle:
         self._lock = threading.RLock()
         self._has_options = False
         self._token: str | None = None
-        ret = ffi.new("struct ncf **")
+        ret = ffi.new("struct netcf **")
         result = lib.ncf_init(ret, _c_string(root, "root"))
         if result == -2:
             raise OutOfMemory(NCF_ENOMEM, "out of memory")

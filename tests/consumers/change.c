@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static int fail(struct ncf *ncf, const char *call)
+static int fail(struct netcf *ncf, const char *call)
 {
     const char *message = NULL, *details = NULL;
     int code = ncf_error(ncf, &message, &details);
@@ -19,7 +19,7 @@ int main(int argc, char **argv)
     struct ncf_change_options options = {sizeof(options), "from C", NULL, 0};
     struct ncf_difference *differences;
     size_t count;
-    struct ncf *ncf;
+    struct netcf *ncf;
     FILE *file;
 
     if (argc != 3)

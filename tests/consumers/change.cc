@@ -5,7 +5,7 @@
 
 int main(int argc, char **argv)
 {
-    struct ncf *ncf = nullptr;
+    struct netcf *ncf = nullptr;
     struct ncf_change_status status;
 
     if (argc != 2 || ncf_init(&ncf, argv[1]) != 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import List, Set
 
@@ -30,13 +29,6 @@ DIRECTORIES = {SCRIPTS, b"etc/network/interfaces.d", b"etc/systemd/network"}
 
 def synced(events: List[Event], start: int = 0, end: int = 1 << 30) -> List[bytes]:
     return [event.name for event in events[start:end] if event.call == "fsync"]
-
-
-def wait_until_older(root: Path) -> None:
-    """Let the tree become older than the second that commit counts as doubtful."""
-    newest = max(os.lstat(tree.join(root, path)).st_ctime for path in tree.capture(root))
-    while time.time() < newest + 1.1:
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("flags", [0, ncf.START_ON_WRITE], ids=["whole", "on-write"])
@@ -89,7 +81,7 @@ def test_start_publishes_what_is_durable(core: Core, root: Path) -> None:
 def test_commit_syncs_the_new_files_before_it_drops_the_snapshot(core: Core, fast_dir: Path) -> None:
     """Every changed file and every directory whose names changed, then the snapshot, then its directory."""
     tree.compact(fast_dir)
-    wait_until_older(fast_dir)
+    operations.wait_until_older(fast_dir)
     core.start(fast_dir)
     tree.lock_out(fast_dir)
     with seam.watching(core) as events:
@@ -117,7 +109,7 @@ def test_commit_syncs_files_before_the_directories_that_name_them(core: Core, fa
 def test_commit_of_nothing_syncs_no_file(core: Core, fast_dir: Path) -> None:
     """Where nothing changed, commit is one removal and one fsync."""
     tree.compact(fast_dir)
-    wait_until_older(fast_dir)
+    operations.wait_until_older(fast_dir)
     core.start(fast_dir)
     with seam.watching(core) as events:
         core.commit(fast_dir)
@@ -127,7 +119,7 @@ def test_commit_of_nothing_syncs_no_file(core: Core, fast_dir: Path) -> None:
 def test_commit_syncs_a_directory_from_which_a_file_was_removed(core: Core, fast_dir: Path) -> None:
     """A removal must be durable too, or a power cut brings the file back."""
     tree.compact(fast_dir)
-    wait_until_older(fast_dir)
+    operations.wait_until_older(fast_dir)
     core.start(fast_dir)
     (fast_dir / "etc/network/interfaces").unlink()
     with seam.watching(core) as events:
@@ -137,7 +129,7 @@ def test_commit_syncs_a_directory_from_which_a_file_was_removed(core: Core, fast
 
 def test_commit_syncs_a_new_stack_directory(core: Core, root: Path) -> None:
     """A directory of the scope that was made since is synced with the one that names it."""
-    wait_until_older(root)
+    operations.wait_until_older(root)
     core.start(root)
     tree.write(root, "etc/netplan/a.yaml", b"x")
     with seam.watching(core) as events:
@@ -148,7 +140,7 @@ def test_commit_syncs_a_new_stack_directory(core: Core, root: Path) -> None:
 def test_commit_syncs_a_file_whose_date_was_set_back(core: Core, fast_dir: Path) -> None:
     """Editors can set mtime and size; commit is not fooled."""
     tree.compact(fast_dir)
-    wait_until_older(fast_dir)
+    operations.wait_until_older(fast_dir)
     core.start(fast_dir)
     path = fast_dir / os.fsdecode(SCRIPTS) / "ifcfg-br0"
     when = path.stat().st_mtime_ns
@@ -160,10 +152,14 @@ def test_commit_syncs_a_file_whose_date_was_set_back(core: Core, fast_dir: Path)
 
 
 def rolled_back(core: Core, directory: Path) -> List[Event]:
-    world = operations.ROLLBACK.prepare(core, directory / "host")
+    root = directory / "host"
+    old = tree.compact(root)
+    operations.wait_until_older(root)
+    core.start(root)
+    tree.lock_out(root)
     with seam.watching(core) as events:
-        core.rollback(world.root)
-    assert tree.differences(world.old, tree.capture(world.root)) == []
+        core.rollback(root)
+    assert tree.differences(old, tree.capture(root)) == []
     return events
 
 
@@ -269,10 +265,27 @@ def test_rollback_that_does_not_read_back_fails(core: Core, fast_dir: Path) -> N
 def test_rollback_of_nothing_is_one_fsync(core: Core, fast_dir: Path) -> None:
     """Where nothing differs, rollback removes the snapshot and syncs its directory: one flush."""
     tree.compact(fast_dir)
+    operations.wait_until_older(fast_dir)
     core.start(fast_dir)
     with seam.watching(core) as events:
         core.rollback(fast_dir)
     assert synced(events) == [STATE]
+
+
+def test_rollback_syncs_what_an_interrupted_rollback_restored(core: Core, fast_dir: Path) -> None:
+    """Files that are as they were, but were touched since the start, are made durable before the snapshot goes."""
+    tree.compact(fast_dir)
+    operations.wait_until_older(fast_dir)
+    core.start(fast_dir)
+    path = fast_dir / "etc/network/interfaces"
+    status, content = path.stat(), path.read_bytes()
+    path.write_bytes(b"edited")
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    assert core.diff(fast_dir) == []
+    with seam.watching(core) as events:
+        core.rollback(fast_dir)
+    assert synced(events) == [b"etc/network/interfaces", STATE]
 
 
 def test_boot_with_nothing_open_writes_nothing(core: Core, fast_dir: Path) -> None:

@@ -268,7 +268,7 @@ class Core:
 
 
 class Ncf:
-    """struct ncf, as a context manager."""
+    """struct netcf, as a context manager."""
 
     def __init__(self, core: Core, root: Optional[PathLike]) -> None:
         self.core = core

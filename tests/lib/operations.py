@@ -6,6 +6,7 @@ The exhaustive loops (kill at every call, fail every call) run over these.
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Callable, List, NamedTuple, Optional
 
@@ -118,6 +119,17 @@ def live_writes(seen: List[seam.Event]) -> List[int]:
         and not event.name.startswith((b"network-", b".netcf-spare", STATE.encode()))
         and not (len(event.name) == 1 and event.name.isdigit())  # the spare inodes
     ]
+
+
+def wait_until_older(root: Path) -> None:
+    """Let the tree become older than the moments before a start that count as doubtful.
+
+    What changed within the grain of the clock's ticks before a start may have
+    changed after it too, so commit and rollback sync it again.
+    """
+    newest = max(os.lstat(tree.join(root, path)).st_ctime_ns for path in tree.capture(root))
+    while time.time_ns() < newest + 100_000_000:
+        time.sleep(0.005)
 
 
 def is_open(root: Path) -> bool:
