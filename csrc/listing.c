@@ -106,6 +106,7 @@ struct walk {
     struct error *err;
     size_t len; /* of path */
     char path[PATH_SIZE];
+    _Alignas(8) char dirents[16 * 1024];
 };
 
 static int no_memory(struct walk *w)
@@ -189,21 +190,16 @@ static bool leftover_add(struct walk *w, const char *name)
 /* A directory that is not there has no names. */
 static int read_names(struct walk *w, struct names *names)
 {
-    __attribute__((cleanup(arena_free))) struct arena scratch = { 0 };
-    enum { SIZE = 32 * 1024 };
-    char *entries = arena_alloc(&scratch, SIZE);
     const char *name;
     ssize_t got;
     int fd;
 
-    if (!entries)
-        return no_memory(w);
     dirs_forget(w->dirs); /* a fresh descriptor: reading moves its position */
     fd = dirs_open(w->dirs, w->path, w->len);
     if (fd < 0)
         return errno == ENOENT ? 0 : error_file(w->err, STEP_OPEN_DIRECTORY, errno, w->path);
-    while ((got = sys_getdents(fd, entries, SIZE, w->path)) > 0)
-        for (size_t pos = 0; (name = sys_dirent_next(entries, (size_t)got, &pos));) {
+    while ((got = sys_getdents(fd, w->dirents, sizeof(w->dirents), w->path)) > 0)
+        for (size_t pos = 0; (name = sys_dirent_next(w->dirents, (size_t)got, &pos));) {
             if (!strcmp(name, ".") || !strcmp(name, ".."))
                 continue;
             if (path_is_temp(name) ? !leftover_add(w, name) : !names_add(names, name))

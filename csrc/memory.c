@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 64 * 1024 };
+enum { BLOCK_MIN = 4096, BLOCK_MAX = 64 * 1024 };
 
 struct arena_block {
     struct arena_block *before;
@@ -25,8 +25,12 @@ void *arena_alloc(struct arena *a, size_t n)
         return NULL;
     n = (n + 7) & ~(size_t)7;
     if (!block || block->size - block->used < n) {
-        size_t size = n > BLOCK ? n : BLOCK;
+        size_t size = block ? 2 * block->size : BLOCK_MIN;
 
+        if (size > BLOCK_MAX)
+            size = BLOCK_MAX;
+        if (size < n)
+            size = n;
         block = malloc(sizeof(*block) + size);
         if (!block)
             return NULL;

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 32, HOLE = 4096 };
+enum { BATCH = 32, HOLE = 4096, TEMP_SIZE = sizeof(PATH_TEMP) + 24 };
 
 struct work {
     struct restore *r;
@@ -195,9 +195,9 @@ static void make_directories(struct work *w)
 
 /* ---- files and links made anew ---- */
 
-static void temp_name(char name[24], size_t slot)
+static void temp_name(char name[TEMP_SIZE], size_t slot)
 {
-    snprintf(name, 24, PATH_TEMP "-%zu", slot);
+    snprintf(name, TEMP_SIZE, PATH_TEMP "-%zu", slot);
 }
 
 /* A whole block of zeros is left out, so that a sparse file stays sparse. */
@@ -295,67 +295,102 @@ static int move_into_place(struct work *w, const struct entry *e, const char *te
 }
 
 /*
+ * Files on their way: written, not yet synced; then synced, not yet renamed.
  * Write all, then sync all, then rename all: the first sync of a batch takes
  * most of the others' work along.  No rename before its file's sync: a name
  * must never lead to content that a power cut can take away.
  */
-static void restore_batch(struct work *w, struct entry *const *batch, size_t count)
+struct batch {
+    size_t count;
+    struct {
+        struct entry *e;
+        int fd; /* 0 for a link, which has none */
+        bool failed;
+    } item[BATCH];
+};
+
+static void sync_batch(struct work *w, struct batch *b)
 {
-    int fd[BATCH];
-    char temp[24];
+    char temp[TEMP_SIZE];
 
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < b->count; i++) {
+        struct entry *e = b->item[i].e;
         struct error one = { 0 };
 
-        temp_name(temp, i);
-        do
-            fd[i] = write_temp(w, batch[i], temp, &one);
-        while (fd[i] < 0 && make_room(w, &one));
-        if (fd[i] < 0)
-            failed(w, &one);
-        else if (batch[i]->type == 'f')
-            sys_write_behind(fd[i], 0, 0);
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct error one = { 0 };
-
-        if (fd[i] < 0 || batch[i]->type == 'l')
+        if (e->type == 'l')
             continue;
-        if (sys_fsync(fd[i], batch[i]->path)) {
-            error_file(&one, STEP_SYNC, errno, batch[i]->path);
+        if (sys_fsync(b->item[i].fd, e->path)) {
+            error_file(&one, STEP_SYNC, errno, e->path);
+            failed(w, &one);
+            b->item[i].failed = true;
             temp_name(temp, i);
-            sys_unlinkat(parent_of(w, batch[i]->path, &one), temp, 0);
-            failed(w, &one);
-            sys_close(fd[i]);
-            fd[i] = -1;
-        } else {
-            sys_close(fd[i]);
+            sys_unlinkat(parent_of(w, e->path, &one), temp, 0);
         }
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct error one = { 0 };
-
-        temp_name(temp, i);
-        if (fd[i] >= 0 && move_into_place(w, batch[i], temp, &one))
-            failed(w, &one);
+        sys_close(b->item[i].fd);
     }
 }
 
+static void finish_batch(struct work *w, struct batch *b)
+{
+    char temp[TEMP_SIZE];
+
+    sync_batch(w, b);
+    for (size_t i = 0; i < b->count; i++) {
+        struct error one = { 0 };
+
+        temp_name(temp, i);
+        if (!b->item[i].failed && move_into_place(w, b->item[i].e, temp, &one))
+            failed(w, &one);
+    }
+    b->count = 0;
+}
+
+/* What those before it replaced is free once they are in place: that comes before any sacrifice. */
+static bool make_room_for_next(struct work *w, struct batch *b, struct error *one)
+{
+    if ((one->sys == ENOSPC || one->sys == EDQUOT) && b->count) {
+        finish_batch(w, b);
+        error_clear(one);
+        return true;
+    }
+    return make_room(w, one);
+}
+
+static void restore_one(struct work *w, struct batch *b, struct entry *e)
+{
+    struct error one = { 0 };
+    char temp[TEMP_SIZE];
+    int fd;
+
+    do {
+        temp_name(temp, b->count);
+        fd = write_temp(w, e, temp, &one);
+    } while (fd < 0 && make_room_for_next(w, b, &one));
+    if (fd < 0) {
+        failed(w, &one);
+        return;
+    }
+    if (e->type == 'f')
+        sys_write_behind(fd, 0, 0);
+    b->item[b->count].e = e;
+    b->item[b->count].fd = fd;
+    b->item[b->count++].failed = false;
+    if (b->count == BATCH)
+        finish_batch(w, b);
+}
+
+/* Those that replace something first: each frees what it replaces, for those that come back. */
 static void restore_files(struct work *w)
 {
-    struct entry *batch[BATCH];
-    size_t count = 0;
+    struct listing *saved = w->r->saved;
+    struct batch b = { .count = 0 };
 
-    for (size_t i = 0; i < w->r->saved->count; i++) {
-        if (!w->rewrite[i] || w->source[i] != i)
-            continue;
-        batch[count++] = &w->r->saved->entry[i];
-        if (count == BATCH) {
-            restore_batch(w, batch, count);
-            count = 0;
-        }
-    }
-    restore_batch(w, batch, count);
+    for (int missing = 0; missing <= 1; missing++)
+        for (size_t i = 0; i < saved->count; i++)
+            if (w->rewrite[i] && w->source[i] == i &&
+                missing == !listing_find(w->r->live, saved->entry[i].path))
+                restore_one(w, &b, &saved->entry[i]);
+    finish_batch(w, &b);
 }
 
 static int make_link(struct work *w, const struct entry *e, const struct entry *source,

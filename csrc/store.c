@@ -16,10 +16,9 @@
 #include <unistd.h>
 
 #define OLD_NETCF "network-snapshot" /* the directory netcf's script works with */
-#define SPARE ".netcf-spare"
 #define DISCARDED_PREFIX "network-rollback-"
 #define DISCARDED_SUFFIX ".tar"
-enum { SPARE_INODES = 8, DISCARDED_MAX = 20 };
+enum { DISCARDED_MAX = 20 };
 #define DISCARDED_BYTES_MAX ((uint64_t)64 * 1024 * 1024)
 
 /* The way to the state directory, from the top. */
@@ -135,36 +134,21 @@ int store_refuse_old_netcf(struct store *s, struct error *err)
     return errno == ENOENT ? 0 : error_file(err, STEP_STAT, errno, PATH_STATE "/" OLD_NETCF);
 }
 
-static void spare_name(char name[2], int i)
-{
-    name[0] = (char)('0' + i);
-    name[1] = '\0';
-}
-
 /* Removed now, or known not to be there; on a read-only filesystem nothing can be in use. */
 static bool gone(int result)
 {
     return result == 0 || errno == ENOENT || errno == EROFS;
 }
 
-static int remove_spare_inodes(struct store *s)
-{
-    char name[2];
-    AUTO_CLOSE fd = -1;
+static const char *const spares[] = { ".netcf-spare-1", ".netcf-spare-2" };
+enum { SPARES = sizeof(spares) / sizeof(spares[0]) };
 
-    if (gone(sys_unlinkat(s->fd, SPARE, AT_REMOVEDIR)))
-        return 0;
-    if (errno != ENOTEMPTY && errno != EEXIST)
-        return -1;
-    fd = sys_openat(s->fd, SPARE, O_RDONLY | O_DIRECTORY, 0);
-    if (fd < 0)
-        return -1;
-    for (int i = 0; i < SPARE_INODES; i++) {
-        spare_name(name, i);
-        if (!gone(sys_unlinkat(fd, name, 0)))
-            return -1;
-    }
-    return gone(sys_unlinkat(s->fd, SPARE, AT_REMOVEDIR)) ? 0 : -1;
+static int remove_spare_inodes(struct store *s, struct error *err)
+{
+    for (int i = 0; i < SPARES; i++)
+        if (!gone(sys_unlinkat(s->fd, spares[i], 0)))
+            return error_file(err, STEP_REMOVE, errno, spares[i]);
+    return 0;
 }
 
 int store_clean_temp(struct store *s, struct error *err)
@@ -176,43 +160,30 @@ int store_clean_temp(struct store *s, struct error *err)
 
 int store_clean(struct store *s, struct error *err)
 {
-    if (store_clean_temp(s, err))
-        return -1;
-    if (remove_spare_inodes(s))
-        return error_file(err, STEP_REMOVE, errno, PATH_STATE "/" SPARE);
-    return 0;
+    return store_clean_temp(s, err) || remove_spare_inodes(s, err) ? -1 : 0;
 }
 
 int store_spare_inodes(struct store *s, struct error *err)
 {
-    char name[2];
-    AUTO_CLOSE fd = -1;
+    for (int i = 0; i < SPARES; i++) {
+        AUTO_CLOSE fd = sys_openat(s->fd, spares[i], O_WRONLY | O_CREAT | O_EXCL, 0600);
 
-    if (sys_mkdirat(s->fd, SPARE, 0700))
-        return error_file(err, STEP_RESERVE, errno, PATH_STATE "/" SPARE);
-    fd = sys_openat(s->fd, SPARE, O_RDONLY | O_DIRECTORY, 0);
-    if (fd < 0)
-        return error_file(err, STEP_RESERVE, errno, PATH_STATE "/" SPARE);
-    for (int i = 0; i < SPARE_INODES; i++) {
-        AUTO_CLOSE file = -1;
-
-        spare_name(name, i);
-        file = sys_openat(fd, name, O_WRONLY | O_CREAT | O_EXCL, 0600);
-        if (file < 0)
-            return error_file(err, STEP_RESERVE, errno, PATH_STATE "/" SPARE);
+        if (fd < 0)
+            return error_file(err, STEP_RESERVE, errno, spares[i]);
     }
     return 0;
 }
 
 void store_release_reserve(struct store *s)
 {
+    struct error ignored = { 0 }; /* then there is less room, which shows */
     struct sys_stat st;
     AUTO_CLOSE fd = sys_openat(s->fd, STORE_SNAPSHOT, O_WRONLY, 0);
 
     /* To the size it has: only the blocks behind its end go. */
     if (fd >= 0 && sys_statx(fd, NULL, &st) == 0)
         (void)sys_ftruncate(fd, st.size, STORE_SNAPSHOT);
-    (void)remove_spare_inodes(s);
+    (void)remove_spare_inodes(s, &ignored);
 }
 
 int store_publish(struct store *s, const char *name, struct error *err)
@@ -230,8 +201,8 @@ int store_publish(struct store *s, const char *name, struct error *err)
 int store_retire(struct store *s, struct error *err)
 {
     /* What belongs to the snapshot goes before it: after it, nobody would look. */
-    if (remove_spare_inodes(s))
-        return error_file(err, STEP_REMOVE, errno, PATH_STATE "/" SPARE);
+    if (remove_spare_inodes(s, err))
+        return -1;
     if (sys_unlinkat(s->fd, STORE_SNAPSHOT, 0))
         return error_file(err, STEP_RETIRE, errno, PATH_STATE "/" STORE_SNAPSHOT);
     /* Until here a power cut may bring the snapshot back: the change is not closed before. */

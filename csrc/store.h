@@ -38,7 +38,10 @@ int store_clean(struct store *s, struct error *err);
  */
 int store_publish(struct store *s, const char *name, struct error *err);
 
-/* Inodes that rollback may need on a filesystem that has run out of them. */
+/*
+ * Inodes for a rollback on a filesystem that has run out of them: one for what
+ * it keeps, one for the file at hand, which frees the one it replaces.
+ */
 int store_spare_inodes(struct store *s, struct error *err);
 /* Gives back the reserved space and the spare inodes, for a rollback that needs them now. */
 void store_release_reserve(struct store *s);

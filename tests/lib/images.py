@@ -24,7 +24,8 @@ FILESYSTEMS = {
 class Image:
     """One mounted filesystem."""
 
-    def __init__(self, device: str, mountpoint: Path) -> None:
+    def __init__(self, kind: str, device: str, mountpoint: Path) -> None:
+        self.kind = kind
         self.device = device
         self.path = mountpoint
 
@@ -43,11 +44,7 @@ class Image:
 
     def sync(self) -> None:
         """Write everything back, so that what is counted next is the test's own."""
-        fd = os.open(self.path, os.O_RDONLY)
-        try:
-            _run("sync", "-f", self.path)
-        finally:
-            os.close(fd)
+        _run("sync", "-f", self.path)
 
 
 def _run(*command: object) -> str:
@@ -97,7 +94,7 @@ def mounted(
         options: List[str] = ["-o", mount_options] if mount_options else []
         _mount(kind, device, mountpoint, options)
         try:
-            yield Image(device, mountpoint)
+            yield Image(kind, device, mountpoint)
         finally:
             _run("umount", mountpoint)
     finally:

@@ -15,6 +15,10 @@ pytestmark = pytest.mark.system
 
 START_AT_MOST = 4
 
+# For 20 files.  One fsync and one directory sync for each would be 42, and on
+# btrfs, where every fsync is two flushes, 84.
+ROLLBACK_AT_MOST = {"ext4": 38, "xfs": 38, "btrfs": 60}
+
 
 def made(image: images.Image, files: int) -> Path:
     """A root with that many files, everything written back, the state directory there."""
@@ -88,7 +92,7 @@ def test_boot_with_nothing_open_flushes_nothing(helper: Helper, filesystem: imag
 
 
 def test_rollback_shares_its_flushes(helper: Helper, filesystem: images.Image) -> None:
-    """Rolling back 20 files costs far less than two flushes for each."""
+    """Rolling back 20 files costs less than syncing each file and its directory would."""
     root = made(filesystem, 20)
 
     def edit() -> None:
@@ -97,4 +101,4 @@ def test_rollback_shares_its_flushes(helper: Helper, filesystem: images.Image) -
             path.write_bytes(b"changed")
 
     count = fewest_flushes(filesystem, edit, lambda: helper.run("change-rollback", root=root, check=True))
-    assert 1 <= count < 40
+    assert 1 <= count <= ROLLBACK_AT_MOST[filesystem.kind]
