@@ -161,8 +161,8 @@ static int save(struct store *store, struct dirs *dirs, struct manifest *m, stru
     if (m->kind == ARCHIVE_WHOLE && listing_of_scope(&files, scope, dirs, LISTING_SAVE, err))
         return -1;
     m->started = sys_now();
-    if (store_spare_inodes(store, err) ||
-        snapshot_write(store->fd, m, scope, &files, dirs, NULL, reserve_for(&files), err))
+    if (store_reserve(store, reserve_for(&files), err) ||
+        snapshot_write(store->fd, m, scope, &files, dirs, NULL, err))
         return -1;
     if (store_publish(store, STORE_SNAPSHOT, err)) {
         /* Said to have failed, so it must not be acted on. */
@@ -240,16 +240,21 @@ static int list_live(struct snapshot *s, struct dirs *dirs, struct listing *live
 }
 
 /*
- * The start, if within this boot an inode that was not touched since then can
- * be trusted to be the same without reading it; else NULL.  Not after a
+ * The time before which an inode must have been touched last, to be trusted to
+ * be as it was at start without reading it; false if none can be.  Not after a
  * reboot: a power cut can leave content on disk that is newer than its times.
+ * And not within the minute before the start: a program that has the file
+ * mapped changes the time only when it first writes to a page that is clean,
+ * and pages stay dirty for half a minute.
  */
-static const struct stamp *trusted_since(const struct snapshot *s)
+static bool trusted_since(const struct snapshot *s, struct stamp *ret)
 {
     char boot[NCF_BOOT_SIZE];
 
     sys_boot_id(boot);
-    return boot[0] && !strcmp(boot, s->manifest.boot) ? &s->manifest.started : NULL;
+    *ret = s->manifest.started;
+    ret->sec -= 60;
+    return boot[0] && !strcmp(boot, s->manifest.boot);
 }
 
 /* ---- commit ---- */
@@ -417,7 +422,7 @@ static int keep_discarded(const struct replacement *r, const struct listing *liv
     if (list_discarded(&files, live, d, err) || store_list_discarded(r->store, &before, err))
         return -1;
     store_discarded_name(before.count ? before.item[before.count - 1].id + 1 : 1, name);
-    if (snapshot_write(r->store->fd, &m, &nothing, &files, r->dirs, NULL, 0, err) ||
+    if (snapshot_write(r->store->fd, &m, &nothing, &files, r->dirs, NULL, err) ||
         store_publish(r->store, name, err))
         return -1;
     snprintf(r->ret->discarded, sizeof(r->ret->discarded), PATH_STATE "/%s", name);
@@ -504,10 +509,12 @@ static int replace_once(const struct replacement *r, bool first, struct error *e
     struct restore work = { .saved = &r->target->files, .content = &r->target->content,
                             .live = &live, .differences = &d, .dirs = r->dirs,
                             .store = r->store };
+    struct stamp trusted;
     int restored;
 
     if (store_clean_temp(r->store, err) || list_live(r->target, r->dirs, &live, err) ||
-        compare(&d, work.saved, work.content, &live, r->dirs, trusted_since(r->target), true, err) ||
+        compare(&d, work.saved, work.content, &live, r->dirs,
+                trusted_since(r->target, &trusted) ? &trusted : NULL, true, err) ||
         restore_remove_leftovers(&live, r->dirs, err) || sync_same(r, &live, &d, err))
         return error_state(err, NOT_TOUCHED);
     if (first)
@@ -615,8 +622,8 @@ static int save_more(struct store *store, struct dirs *dirs, struct snapshot *s,
     for (size_t i = 0; i < all.count; i++)
         if (all.entry[all.entry[i].link].saved)
             all.entry[i].st = all.entry[all.entry[i].link].st;
-    if (snapshot_write(store->fd, &s->manifest, &s->scope, &all, dirs, &s->content,
-                       reserve_for(&all), err))
+    if (store_reserve(store, reserve_for(&all), err) ||
+        snapshot_write(store->fd, &s->manifest, &s->scope, &all, dirs, &s->content, err))
         return -1;
     return store_publish(store, STORE_SNAPSHOT, err);
 }
@@ -741,6 +748,7 @@ int change_diff(int root, struct snapshot *s, struct listing *live, struct diffe
                 struct error *err)
 {
     AUTO_DIRS dirs;
+    struct stamp trusted;
     int there = change_read(root, s, err);
 
     dirs_init(&dirs, root);
@@ -748,7 +756,8 @@ int change_diff(int root, struct snapshot *s, struct listing *live, struct diffe
         return error_set(err, NCF_EINVALIDOP, STEP_NOT_OPEN, 0, "");
     if (there < 0 || snapshot_verify(s, err) || list_live(s, &dirs, live, err))
         return -1;
-    return compare(ret, &s->files, &s->content, live, &dirs, trusted_since(s), false, err);
+    return compare(ret, &s->files, &s->content, live, &dirs,
+                   trusted_since(s, &trusted) ? &trusted : NULL, false, err);
 }
 
 int change_scope(int root, struct scope *ret, struct error *err)

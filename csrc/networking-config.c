@@ -362,6 +362,8 @@ static bool take_options(struct call *c, char **argv)
     char **kept = argv;
 
     c->argument = argv;
+    if (c->as_netcf)
+        return !*argv; /* exactly one argument, as netcf's script */
     for (; *argv; argv++) {
         if (starts && !strcmp(*argv, "--on-write"))
             c->start_flags |= NCF_START_ON_WRITE;
@@ -369,7 +371,7 @@ static bool take_options(struct call *c, char **argv)
             c->note = *++argv;
         else if (!strcmp(c->command, "status") && !strcmp(*argv, "--open"))
             c->open_only = true;
-        else if (**argv == '-' && !c->as_netcf)
+        else if (**argv == '-')
             return false;
         else
             *kept++ = *argv;
@@ -438,5 +440,5 @@ int main(int argc, char **argv)
             return r;
     }
     /* What could not be told was not done. */
-    return fflush(stdout) ? FAILED : DONE;
+    return fflush(stdout) || ferror(stdout) ? FAILED : DONE;
 }

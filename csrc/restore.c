@@ -14,16 +14,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 32, HOLE = 4096, TEMP_SIZE = sizeof(PATH_TEMP) + 24 };
+enum { PATIENCE = 10, PAUSE_MS = 20, BATCH = 32, HOLE = 4096, TEMP_SIZE = sizeof(PATH_TEMP) + 24 };
 
 struct work {
     struct restore *r;
     struct error *err;
     uint64_t failed;
     bool reserve_released;
+    int patience; /* tries left on a full disk when nothing is left to give up */
     struct listing touched; /* directories whose names changed */
     size_t *source;         /* by index in saved: the entry whose inode it shall be a name of */
-    bool *rewrite;          /* by index in saved: to be made anew */
+    bool *rewrite;          /* by index in saved: still to be made anew */
+    size_t made_anew;       /* how many were */
 };
 
 /* A failure of one path; the first one is reported, all are counted, the others go on. */
@@ -50,6 +52,10 @@ static bool make_room(struct work *w, struct error *one)
         if (sys_unlinkat(w->r->store->fd, w->r->sacrifice, 0))
             return false;
         w->r->sacrifice = NULL;
+    } else if (w->patience > 0) {
+        /* What was freed can be used only after a commit or two, on btrfs with quotas for one. */
+        w->patience--;
+        sys_sleep_ms(PAUSE_MS);
     } else {
         return false;
     }
@@ -169,7 +175,9 @@ static int make_directory(struct work *w, const struct entry *e, struct error *e
     dirfd = parent_of(w, e->path, err);
     if (dirfd < 0)
         return -1;
-    if (sys_mkdirat(dirfd, path_name(e->path), 0700))
+    /* Ours alone until its own mode is set, and whatever the umask, ours to enter. */
+    if ((sys_mkdirat(dirfd, path_name(e->path), 0700) && errno != EEXIST) ||
+        sys_fchmodat(dirfd, path_name(e->path), 0700))
         return error_file(err, STEP_MAKE_DIRECTORY, errno, e->path);
     return 0;
 }
@@ -330,6 +338,12 @@ static void sync_batch(struct work *w, struct batch *b)
     }
 }
 
+static void made_anew(struct work *w, const struct entry *e)
+{
+    w->rewrite[e - w->r->saved->entry] = false;
+    w->made_anew++;
+}
+
 static void finish_batch(struct work *w, struct batch *b)
 {
     char temp[TEMP_SIZE];
@@ -339,21 +353,71 @@ static void finish_batch(struct work *w, struct batch *b)
         struct error one = { 0 };
 
         temp_name(temp, i);
-        if (!b->item[i].failed && move_into_place(w, b->item[i].e, temp, &one))
+        if (b->item[i].failed)
+            continue;
+        if (move_into_place(w, b->item[i].e, temp, &one))
             failed(w, &one);
+        else
+            made_anew(w, b->item[i].e);
     }
     b->count = 0;
+}
+
+static int make_link(struct work *w, const struct entry *e, const struct entry *source,
+                     struct error *err)
+{
+    struct dirs from;
+    int from_fd, dirfd;
+
+    if (touch_parent(w, e->path, err))
+        return -1;
+    dirs_init(&from, w->r->dirs->root);
+    from_fd = dirs_open_parent(&from, source->path);
+    dirfd = parent_of(w, e->path, err);
+    if (dirfd >= 0 && from_fd < 0)
+        error_file(err, STEP_OPEN_DIRECTORY, errno, source->path);
+    if (dirfd >= 0 && from_fd >= 0 &&
+        sys_linkat(from_fd, path_name(source->path), dirfd, PATH_TEMP "-0"))
+        error_file(err, STEP_LINK, errno, e->path);
+    dirs_forget(&from);
+    if (err->code || move_into_place(w, e, PATH_TEMP "-0", err))
+        return -1;
+    /* rename() of two names of one inode does nothing and leaves both. */
+    dirfd = parent_of(w, e->path, err);
+    if (dirfd >= 0 && sys_unlinkat(dirfd, PATH_TEMP "-0", 0) && errno != ENOENT)
+        return error_file(err, STEP_REMOVE, errno, e->path);
+    return 0;
+}
+
+/* Further names of inodes that are in place. */
+static void restore_links(struct work *w)
+{
+    struct listing *saved = w->r->saved;
+
+    for (size_t i = 0; i < saved->count; i++) {
+        struct error one = { 0 };
+
+        if (!w->rewrite[i] || w->source[i] == i || w->rewrite[w->source[i]])
+            continue;
+        if (make_link(w, &saved->entry[i], &saved->entry[w->source[i]], &one))
+            failed(w, &one);
+        made_anew(w, &saved->entry[i]);
+    }
 }
 
 /* What those before it replaced is free once they are in place: that comes before any sacrifice. */
 static bool make_room_for_next(struct work *w, struct batch *b, struct error *one)
 {
-    if ((one->sys == ENOSPC || one->sys == EDQUOT) && b->count) {
+    size_t before = w->made_anew;
+
+    if (one->sys == ENOSPC || one->sys == EDQUOT) {
         finish_batch(w, b);
-        error_clear(one);
-        return true;
+        restore_links(w);
     }
-    return make_room(w, one);
+    if (w->made_anew == before)
+        return make_room(w, one);
+    error_clear(one);
+    return true;
 }
 
 static void restore_one(struct work *w, struct batch *b, struct entry *e)
@@ -393,46 +457,31 @@ static void restore_files(struct work *w)
     finish_batch(w, &b);
 }
 
-static int make_link(struct work *w, const struct entry *e, const struct entry *source,
-                     struct error *err)
-{
-    struct dirs from;
-    int from_fd, dirfd;
-
-    if (touch_parent(w, e->path, err))
-        return -1;
-    dirs_init(&from, w->r->dirs->root);
-    from_fd = dirs_open_parent(&from, source->path);
-    dirfd = parent_of(w, e->path, err);
-    if (dirfd >= 0 && from_fd < 0)
-        error_file(err, STEP_OPEN_DIRECTORY, errno, source->path);
-    if (dirfd >= 0 && from_fd >= 0 &&
-        sys_linkat(from_fd, path_name(source->path), dirfd, PATH_TEMP "-0"))
-        error_file(err, STEP_LINK, errno, e->path);
-    dirs_forget(&from);
-    if (err->code || move_into_place(w, e, PATH_TEMP "-0", err))
-        return -1;
-    /* rename() of two names of one inode does nothing and leaves both. */
-    dirfd = parent_of(w, e->path, err);
-    if (dirfd >= 0 && sys_unlinkat(dirfd, PATH_TEMP "-0", 0) && errno != ENOENT)
-        return error_file(err, STEP_REMOVE, errno, e->path);
-    return 0;
-}
-
-static void restore_links(struct work *w)
+/* A further name whose inode could not be made. */
+static void count_unlinked(struct work *w)
 {
     struct listing *saved = w->r->saved;
 
     for (size_t i = 0; i < saved->count; i++) {
         struct error one = { 0 };
 
-        if (w->rewrite[i] && w->source[i] != i &&
-            make_link(w, &saved->entry[i], &saved->entry[w->source[i]], &one))
-            failed(w, &one);
+        if (!w->rewrite[i] || w->source[i] == i)
+            continue;
+        error_set(&one, NCF_EFILE, STEP_LINK, 0, saved->entry[i].path);
+        failed(w, &one);
     }
 }
 
 /* ---- metadata in place ---- */
+
+/* Never in place: links can't be synced, and an inode with further names is not ours alone. */
+static bool must_rewrite(const struct difference *d)
+{
+    if (d->kind == NCF_DIFF_ADDED || (d->saved->type != 'f' && d->saved->type != 'l'))
+        return false;
+    return d->kind != NCF_DIFF_METADATA || d->saved->type == 'l' || d->live->st.nlink > 1 ||
+           (d->metadata & NCF_META_LINKS);
+}
 
 static bool same_inode(const struct sys_stat *a, const struct sys_stat *b)
 {
@@ -472,31 +521,31 @@ static void restore_metadata(struct work *w)
         const struct difference *it = &d->item[i];
         struct error one = { 0 };
 
-        if (it->kind == NCF_DIFF_METADATA && it->saved->type == 'f' &&
-            !w->rewrite[it->saved - w->r->saved->entry] && restore_in_place(w, it, &one))
+        if (it->kind == NCF_DIFF_METADATA && it->saved->type == 'f' && !must_rewrite(it) &&
+            restore_in_place(w, it, &one))
             failed(w, &one);
     }
 }
 
-/* Files made anew that shall be immutable or the like: last, for it locks them. */
+/* Files that shall be immutable or the like: last, for it locks them. */
 static void restore_flags(struct work *w)
 {
-    struct listing *saved = w->r->saved;
+    const struct differences *d = w->r->differences;
 
-    for (size_t i = 0; i < saved->count; i++) {
+    for (size_t i = 0; i < d->count; i++) {
+        const struct entry *e = d->item[i].saved;
         struct error one = { 0 };
+        AUTO_CLOSE fd = -1;
 
-        if (w->rewrite[i] && w->source[i] == i && saved->entry[i].type == 'f' &&
-            saved->entry[i].st.flags) {
-            AUTO_CLOSE fd = entry_open(w->r->dirs, &saved->entry[i], &one);
-
-            if (fd >= 0 && sys_setflags(fd, saved->entry[i].st.flags, saved->entry[i].path))
-                error_file(&one, STEP_SET_FLAGS, errno, saved->entry[i].path);
-            else if (fd >= 0 && sys_fsync(fd, saved->entry[i].path))
-                error_file(&one, STEP_SYNC, errno, saved->entry[i].path);
-            if (one.code)
-                failed(w, &one);
-        }
+        if (d->item[i].kind == NCF_DIFF_ADDED || e->type != 'f' || !e->st.flags)
+            continue;
+        fd = entry_open(w->r->dirs, e, &one);
+        if (fd >= 0 && sys_setflags(fd, e->st.flags, e->path))
+            error_file(&one, STEP_SET_FLAGS, errno, e->path);
+        else if (fd >= 0 && sys_fsync(fd, e->path))
+            error_file(&one, STEP_SYNC, errno, e->path);
+        if (one.code)
+            failed(w, &one);
     }
 }
 
@@ -632,15 +681,6 @@ static void verify(struct work *w)
 
 /* ---- the whole ---- */
 
-/* Never in place: links can't be synced, and an inode with further names is not ours alone. */
-static bool must_rewrite(const struct difference *d)
-{
-    if (d->kind == NCF_DIFF_ADDED || (d->saved->type != 'f' && d->saved->type != 'l'))
-        return false;
-    return d->kind != NCF_DIFF_METADATA || d->saved->type == 'l' || d->live->st.nlink > 1 ||
-           (d->metadata & NCF_META_LINKS);
-}
-
 /* Which entries are made anew, and for hard links: from which of their names. */
 static int plan(struct work *w)
 {
@@ -668,13 +708,14 @@ static int plan(struct work *w)
 
 int restore_differences(struct restore *r, uint64_t *ret_failed, struct error *err)
 {
-    struct work w = { .r = r, .err = err };
+    struct work w = { .r = r, .err = err, .patience = PATIENCE };
 
     if (plan(&w) == 0) {
         clear_the_way(&w);
         make_directories(&w);
         restore_files(&w);
         restore_links(&w);
+        count_unlinked(&w);
         restore_metadata(&w);
         remove_added_beneath(&w, NULL);
         restore_flags(&w);

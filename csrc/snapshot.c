@@ -329,30 +329,11 @@ static int write_manifest(struct writer *w, const struct manifest *m, const stru
     return writer_flush(w);
 }
 
-/*
- * Space for this file, and behind its end for a rollback on a full disk.  Such
- * blocks cost no further file and no further flush, tar does not see them,
- * they go when the snapshot goes, and ftruncate gives them back.
- */
-static int reserve_space(struct writer *w, uint64_t reserve)
-{
-    uint64_t own = w->l->bytes + w->l->count * 4096;
-
-    if (!reserve || !sys_fallocate_behind(w->fd, 0, own + reserve, PATH_TEMP))
-        return 0;
-    if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL)
-        return 0; /* a filesystem that can't: NFS before 4.2, FAT, some FUSE */
-    return error_file(w->err, STEP_RESERVE, errno, TEMP_PATH);
-}
-
-static int write_all(struct writer *w, const struct manifest *m, const struct scope *scope,
-                     uint64_t reserve)
+static int write_all(struct writer *w, const struct manifest *m, const struct scope *scope)
 {
     /* Whatever the umask: the owner reads it, nobody else, before there is anything to read. */
     if (sys_fchmod(w->fd, 0600, PATH_TEMP))
         return error_file(w->err, STEP_SET_MODE, errno, TEMP_PATH);
-    if (reserve_space(w, reserve))
-        return -1;
     for (size_t i = 0; i < w->l->count; i++)
         if (write_member(w, &w->l->entry[i]))
             return -1;
@@ -366,7 +347,7 @@ static int write_all(struct writer *w, const struct manifest *m, const struct sc
 
 int snapshot_write(int dirfd, const struct manifest *m, const struct scope *scope,
                    struct listing *l, struct dirs *dirs, struct content *saved,
-                   uint64_t reserve, struct error *err)
+                   struct error *err)
 {
     struct writer w = { .l = l, .dirs = dirs, .saved = saved, .err = err };
     int r;
@@ -376,7 +357,7 @@ int snapshot_write(int dirfd, const struct manifest *m, const struct scope *scop
         return error_file(err, STEP_CREATE, errno, TEMP_PATH);
     xxh64_init(&w.sum);
     w.buf = malloc(WRITE_BUFFER);
-    r = w.buf ? write_all(&w, m, scope, reserve) : error_file(err, STEP_MEMORY, ENOMEM, TEMP_PATH);
+    r = w.buf ? write_all(&w, m, scope) : error_file(err, STEP_MEMORY, ENOMEM, TEMP_PATH);
     free(w.buf);
     sys_close(w.fd);
     if (r)

@@ -47,11 +47,10 @@ void snapshot_close(struct snapshot *s);
  * Writes an archive of `l` to PATH_TEMP in an open directory and makes the
  * file, not its name, durable.  Content comes from the live files, or for
  * entries that are saved from `saved`.  A live file that is not as it was
- * listed fails with STEP_CHANGING.  Reserves `reserve` bytes behind the end.
- * On failure the file is removed.
+ * listed fails with STEP_CHANGING.  On failure the file is removed.
  */
 int snapshot_write(int dirfd, const struct manifest *m, const struct scope *scope,
                    struct listing *l, struct dirs *dirs, struct content *saved,
-                   uint64_t reserve, struct error *err);
+                   struct error *err);
 
 #endif

@@ -140,15 +140,43 @@ static bool gone(int result)
     return result == 0 || errno == ENOENT || errno == EROFS;
 }
 
-static const char *const spares[] = { ".netcf-spare-1", ".netcf-spare-2" };
-enum { SPARES = sizeof(spares) / sizeof(spares[0]) };
+/*
+ * The reserve is two files beside the snapshot, and not blocks of the snapshot
+ * itself: unlink gives space back on a filesystem where a quota refuses even
+ * ftruncate.  Not synced: that would double the flushes of a start, for a disk
+ * that is full after a power cut on a filesystem that logs each file apart.
+ */
+static const char *const reserve[] = { ".netcf-reserve-1", ".netcf-reserve-2" };
+enum { RESERVE_FILES = sizeof(reserve) / sizeof(reserve[0]) };
 
-static int remove_spare_inodes(struct store *s, struct error *err)
+static int remove_reserve(struct store *s, struct error *err)
 {
-    for (int i = 0; i < SPARES; i++)
-        if (!gone(sys_unlinkat(s->fd, spares[i], 0)))
-            return error_file(err, STEP_REMOVE, errno, spares[i]);
+    for (int i = 0; i < RESERVE_FILES; i++)
+        if (!gone(sys_unlinkat(s->fd, reserve[i], 0)))
+            return error_file(err, STEP_REMOVE, errno, reserve[i]);
     return 0;
+}
+
+int store_reserve(struct store *s, uint64_t bytes, struct error *err)
+{
+    for (int i = 0; i < RESERVE_FILES; i++) {
+        AUTO_CLOSE fd = sys_openat(s->fd, reserve[i], O_WRONLY | O_CREAT, 0600);
+
+        if (fd < 0)
+            return error_file(err, STEP_RESERVE, errno, reserve[i]);
+        /* Some filesystems can't: NFS before 4.2, FAT, some FUSE.  They go without. */
+        if (i == 0 && sys_fallocate(fd, bytes, reserve[i]) && errno != EOPNOTSUPP &&
+            errno != ENOSYS && errno != EINVAL)
+            return error_file(err, STEP_RESERVE, errno, reserve[i]);
+    }
+    return 0;
+}
+
+void store_release_reserve(struct store *s)
+{
+    struct error ignored = { 0 }; /* then there is less room, which shows */
+
+    (void)remove_reserve(s, &ignored);
 }
 
 int store_clean_temp(struct store *s, struct error *err)
@@ -160,30 +188,7 @@ int store_clean_temp(struct store *s, struct error *err)
 
 int store_clean(struct store *s, struct error *err)
 {
-    return store_clean_temp(s, err) || remove_spare_inodes(s, err) ? -1 : 0;
-}
-
-int store_spare_inodes(struct store *s, struct error *err)
-{
-    for (int i = 0; i < SPARES; i++) {
-        AUTO_CLOSE fd = sys_openat(s->fd, spares[i], O_WRONLY | O_CREAT | O_EXCL, 0600);
-
-        if (fd < 0)
-            return error_file(err, STEP_RESERVE, errno, spares[i]);
-    }
-    return 0;
-}
-
-void store_release_reserve(struct store *s)
-{
-    struct error ignored = { 0 }; /* then there is less room, which shows */
-    struct sys_stat st;
-    AUTO_CLOSE fd = sys_openat(s->fd, STORE_SNAPSHOT, O_WRONLY, 0);
-
-    /* To the size it has: only the blocks behind its end go. */
-    if (fd >= 0 && sys_statx(fd, NULL, &st) == 0)
-        (void)sys_ftruncate(fd, st.size, STORE_SNAPSHOT);
-    (void)remove_spare_inodes(s, &ignored);
+    return store_clean_temp(s, err) || remove_reserve(s, err) ? -1 : 0;
 }
 
 int store_publish(struct store *s, const char *name, struct error *err)
@@ -201,7 +206,7 @@ int store_publish(struct store *s, const char *name, struct error *err)
 int store_retire(struct store *s, struct error *err)
 {
     /* What belongs to the snapshot goes before it: after it, nobody would look. */
-    if (remove_spare_inodes(s, err))
+    if (remove_reserve(s, err))
         return -1;
     if (sys_unlinkat(s->fd, STORE_SNAPSHOT, 0))
         return error_file(err, STEP_RETIRE, errno, PATH_STATE "/" STORE_SNAPSHOT);

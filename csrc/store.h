@@ -28,7 +28,7 @@ void store_unmake(struct store *s, struct dirs *dirs);
 int store_refuse_old_netcf(struct store *s, struct error *err);
 /* Removes a half-written archive that a crash left. */
 int store_clean_temp(struct store *s, struct error *err);
-/* Where no change is open: that, and spare inodes. */
+/* Where no change is open: that, and the reserve. */
 int store_clean(struct store *s, struct error *err);
 
 /*
@@ -39,11 +39,12 @@ int store_clean(struct store *s, struct error *err);
 int store_publish(struct store *s, const char *name, struct error *err);
 
 /*
- * Inodes for a rollback on a filesystem that has run out of them: one for what
- * it keeps, one for the file at hand, which frees the one it replaces.
+ * Reserves `bytes` of space and two inodes for a rollback on a full disk: an
+ * inode for what it keeps, one for the file at hand, which frees the one it
+ * replaces.  May be repeated with more.
  */
-int store_spare_inodes(struct store *s, struct error *err);
-/* Gives back the reserved space and the spare inodes, for a rollback that needs them now. */
+int store_reserve(struct store *s, uint64_t bytes, struct error *err);
+/* Gives them back, to a rollback that needs them now. */
 void store_release_reserve(struct store *s);
 
 /* Removes the snapshot, durably: the one step that closes a change. */

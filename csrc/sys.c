@@ -224,12 +224,12 @@ int sys_ftruncate(int fd, uint64_t size, const char *name)
     return r;
 }
 
-int sys_fallocate_behind(int fd, uint64_t offset, uint64_t n, const char *name)
+int sys_fallocate(int fd, uint64_t n, const char *name)
 {
     int r;
 
     SEAM("fallocate", name);
-    RETRY(r, fallocate(fd, 0x01 /* FALLOC_FL_KEEP_SIZE */, (off_t)offset, (off_t)n));
+    RETRY(r, fallocate(fd, 0, 0, (off_t)n));
     return r;
 }
 

@@ -53,8 +53,7 @@ int sys_fsync(int fd, const char *name);
 /* Begins to write out what was written so far; promises nothing. */
 void sys_write_behind(int fd, uint64_t offset, uint64_t n);
 int sys_ftruncate(int fd, uint64_t size, const char *name);
-/* Space behind the end of the file, without changing its size. */
-int sys_fallocate_behind(int fd, uint64_t offset, uint64_t n, const char *name);
+int sys_fallocate(int fd, uint64_t n, const char *name);
 int sys_renameat(int from_dir, const char *from, int to_dir, const char *to);
 int sys_unlinkat(int dirfd, const char *name, int flags);
 int sys_linkat(int from_dir, const char *from, int to_dir, const char *to);

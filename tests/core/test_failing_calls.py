@@ -137,8 +137,8 @@ def test_every_call_fails_once(
 
 
 def is_spare(event: seam.Event) -> bool:
-    """A call about the inodes kept in reserve: what is left of them, the next call removes."""
-    return event.name == b".netcf-spare" or (len(event.name) == 1 and event.name.isdigit())
+    """A call about the reserve: what is left of them, the next call removes."""
+    return event.name.startswith(b".netcf-reserve")
 
 
 def clean_up(core: Core, world: World) -> None:

@@ -35,7 +35,8 @@ def readable(root: Path) -> List[str]:
     """What in the state directory somebody else can read, and temporary files anywhere."""
     found = []
     state = root / "var/lib/netcf"
-    paths = [state, *state.rglob("*")] if state.exists() else []
+    paths = [Path(top, name) for top, *names in os.walk(state) for name in sum(names, [])]
+    paths += [state] if state.exists() else []
     paths += [Path(os.fsdecode(tree.join(root, path))) for path in tree.temporary_files(root)]
     for path in paths:
         try:

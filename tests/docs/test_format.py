@@ -57,5 +57,5 @@ def test_recovery_by_hand(root: Path, helper: Helper, build: Callable[[Path], tr
 def test_the_state_files_are_documented() -> None:
     """Every name that the core makes in the state directory stands in the document."""
     text = (REPO / "docs/format.md").read_text(encoding="utf-8")
-    for name in ["network-snapshot.tar", "network-rollback-", ".netcf-tmp", ".netcf-spare"]:
+    for name in ["network-snapshot.tar", "network-rollback-", ".netcf-tmp", ".netcf-reserve"]:
         assert name in text

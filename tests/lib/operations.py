@@ -116,7 +116,7 @@ def live_writes(seen: List[seam.Event]) -> List[int]:
         for index, event in enumerate(seen)
         if event.call in _CHANGING
         and event.name != b".netcf-tmp"
-        and not event.name.startswith((b"network-", b".netcf-spare", STATE.encode()))
+        and not event.name.startswith((b"network-", b".netcf-reserve", STATE.encode()))
         and not (len(event.name) == 1 and event.name.isdigit())  # the spare inodes
     ]
 

@@ -104,27 +104,22 @@ def _entry(
 ) -> Entry:
     kind = kind_of(status.st_mode)
     links = tuple(sorted(same))
-    entry = Entry(
+    dated = kind != "d" or in_scope(relative)
+    return Entry(
         kind=kind,
         mode=stat.S_IMODE(status.st_mode),
         uid=status.st_uid,
         gid=status.st_gid,
-        mtime_ns=status.st_mtime_ns if kind != "d" or in_scope(relative) else None,
+        mtime_ns=status.st_mtime_ns if dated else None,
+        content=_content(path) if kind == "f" else None,
+        target=os.readlink(path) if kind == "l" else None,
+        rdev=status.st_rdev if kind in "cb" else 0,
         xattrs=_xattrs(path),
+        flags=get_flags(path) if kind in "fd" else None,
         links=links if len(links) > 1 else (),
+        inode=status.st_ino if identity else None,
+        ctime_ns=status.st_ctime_ns if identity and dated else None,
     )
-    if kind == "f":
-        entry = replace(entry, content=_content(path), flags=get_flags(path))
-    elif kind == "d":
-        entry = replace(entry, flags=get_flags(path))
-    elif kind == "l":
-        entry = replace(entry, target=os.readlink(path))
-    elif kind in "cb":
-        entry = replace(entry, rdev=status.st_rdev)
-    if identity:
-        ctime = status.st_ctime_ns if kind != "d" or in_scope(relative) else None
-        entry = replace(entry, inode=status.st_ino, ctime_ns=ctime)
-    return entry
 
 
 def kind_of(mode: int) -> str:
@@ -229,7 +224,12 @@ def differences(expected: Mapping[bytes, Entry], actual: Mapping[bytes, Entry]) 
 def temporary_files(root: Union[Path, str, bytes]) -> List[bytes]:
     """Every path below `root` with a name of the core's temporary files."""
     top = os.fsencode(root)
-    return [path for path in _walk(top, b"", True) if os.path.basename(path).startswith(b".netcf-tmp")]
+    found = []
+    for directory, directories, files in os.walk(top):
+        for name in directories + files:
+            if name.startswith(b".netcf-tmp"):
+                found.append(os.path.relpath(os.path.join(directory, name), top))
+    return sorted(found)
 
 
 # --- building trees -------------------------------------------------------------
