@@ -28,16 +28,16 @@ static const char NOT_KEPT[] = "the disk is full: the replaced files could not b
 static const char PARTLY[] = "everything else was restored; the change stays open, "
                              "run rollback again when the cause is mended";
 
-/* The first thing to say is said; path may be "". */
-static void notice(struct change_result *ret, const char *words, const char *path)
+/* The first thing to say is said, of `path` if that is not "". */
+static void notice(struct change_result *ret, const char *path, const char *words)
 {
-    size_t n = strlen(words);
+    size_t n;
 
     if (ret->notice[0])
         return;
-    snprintf(ret->notice, sizeof(ret->notice), "%s%s", words, *path ? ": " : "");
-    if (*path)
-        error_printable(ret->notice + n + 2, sizeof(ret->notice) - n - 2, path);
+    error_printable(ret->notice, sizeof(ret->notice) / 2, path);
+    n = strlen(ret->notice);
+    snprintf(ret->notice + n, sizeof(ret->notice) - n, "%s%s", n ? ": " : "", words);
 }
 
 /* ---- opening ---- */
@@ -336,7 +336,7 @@ static int commit(int root, const char *token, struct store *store, struct chang
         if (!snapshot_is_damaged(err))
             return -1;
         error_clear(err);
-        notice(ret, "the snapshot was damaged; it is dropped, the present files are kept", "");
+        notice(ret, "", "the snapshot was damaged; it is dropped, the present files are kept");
         return store_clean_temp(store, err) || sync_whole_scope(&dirs, err) ? -1 : 0;
     }
     memcpy(ret->id, s.manifest.id, sizeof(ret->id));
@@ -449,7 +449,7 @@ static int keep_discarded_if_room(const struct replacement *r, const struct list
     if (!no_room(err))
         return -1;
     error_clear(err);
-    notice(r->ret, NOT_KEPT, "");
+    notice(r->ret, "", NOT_KEPT);
     return 0;
 }
 
@@ -459,11 +459,11 @@ static void count(struct change_result *ret, const struct differences *d)
         if (d->item[i].quiet)
             continue;
         if (d->item[i].unreadable)
-            notice(ret, "could not be read, so it was replaced without being kept",
-                   d->item[i].live->path);
+            notice(ret, d->item[i].live->path,
+                   "could not be read, so it was replaced without being kept");
         if (d->item[i].saved && d->item[i].saved->type == 's') {
-            notice(ret, "was a device, socket or FIFO, which start does not save, and can't be "
-                        "put back", d->item[i].saved->path);
+            notice(ret, d->item[i].saved->path,
+                   "was a device, socket or FIFO, which start does not save: it is left as it is");
             continue;
         }
         ret->added += d->item[i].kind == NCF_DIFF_ADDED;
@@ -471,6 +471,14 @@ static void count(struct change_result *ret, const struct differences *d)
         ret->changed += d->item[i].kind == NCF_DIFF_CHANGED;
         ret->metadata += d->item[i].kind == NCF_DIFF_METADATA;
     }
+}
+
+static bool replaces_something(const struct differences *d)
+{
+    for (size_t i = 0; i < d->count; i++)
+        if (!d->item[i].quiet && !(d->item[i].saved && d->item[i].saved->type == 's'))
+            return true;
+    return false;
 }
 
 /*
@@ -521,13 +529,13 @@ static int replace_once(const struct replacement *r, bool first, struct error *e
         count(r->ret, &d); /* a further try only sees what the first left */
     if (d.count == 0)
         return 0;
-    if (d.loud && keep_discarded_if_room(r, &live, &d, err))
+    if (replaces_something(&d) && keep_discarded_if_room(r, &live, &d, err))
         return error_state(err, NOT_TOUCHED);
     work.sacrifice = r->ret->discarded[0] ? path_name(r->ret->discarded) : NULL;
     restored = restore_differences(&work, &r->ret->failed, err);
     if (r->ret->discarded[0] && !work.sacrifice) {
         r->ret->discarded[0] = '\0';
-        notice(r->ret, NOT_KEPT, "");
+        notice(r->ret, "", NOT_KEPT);
     }
     if (restored == 0)
         return 0;
@@ -566,12 +574,12 @@ static int retire(struct store *store, struct change_result *ret, struct error *
             return error_state(err, "every file is as it was saved; the change is not closed yet, "
                                     "run rollback again");
         error_clear(err);
-        notice(ret, "the state directory is read-only: every file is as it was saved, but the "
-                    "change stays open until a rollback can remove the snapshot", "");
+        notice(ret, "", "the state directory is read-only: every file is as it was saved, but the "
+                        "change stays open until a rollback can remove the snapshot");
         return 0;
     }
     if (ret->discarded[0] && store_prune_discarded(store, &ignored))
-        notice(ret, "old discarded configurations could not be removed", "");
+        notice(ret, "", "old discarded configurations could not be removed");
     return 0;
 }
 
@@ -717,7 +725,7 @@ static int put_back(int root, unsigned long long id, struct change_result *ret,
         replace(&r, err))
         return -1;
     if (ret->discarded[0] && store_prune_discarded(&store, &ignored))
-        notice(ret, "old discarded configurations could not be removed", "");
+        notice(ret, "", "old discarded configurations could not be removed");
     return 0;
 }
 

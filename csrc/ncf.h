@@ -152,8 +152,8 @@ struct ncf_change_result {
     unsigned long long refused;  /* by a start: devices, sockets, FIFOs, seen but not saved */
     char id[NCF_ID_SIZE];        /* of the change */
     const char *discarded;       /* where the replaced files are kept; "" if none */
-    const char *notice;          /* what a person should know although the call
-                                    succeeded; "" if nothing */
+    const char *notice;          /* what a person should know besides success or
+                                    failure; "" if nothing */
 };
 
 /*

@@ -122,8 +122,9 @@ static int do_start_change(struct call *c)
     else
         printf("change %s started: %llu path%s saved\n", r.id, r.saved, plural(r.saved));
     if (r.refused)
-        fprintf(stderr, "networking-config: note: %llu in scope not saved: device, socket or "
-                        "FIFO\n", r.refused);
+        fprintf(stderr, "networking-config: note: %llu device%s, socket%s or FIFO%s in scope not "
+                        "saved\n", r.refused, plural(r.refused), plural(r.refused),
+                plural(r.refused));
     return DONE;
 }
 
@@ -145,31 +146,32 @@ static int do_commit(struct call *c)
     return DONE;
 }
 
-static int do_rollback(struct call *c)
+static int report_rollback(struct call *c, int result)
 {
     struct ncf_change_result r;
+    int status = result ? fail(c) : DONE;
 
-    if (ncf_change_rollback(c->ncf, 0))
-        return fail(c);
-    if (ncf_change_result(c->ncf, &r) == 0) {
+    if (ncf_change_result(c->ncf, &r))
+        return status;
+    if (status == DONE)
         print_rollback(c, &r);
-        print_notice(&r);
-    }
-    return DONE;
+    print_notice(&r);
+    return status;
+}
+
+static int do_rollback(struct call *c)
+{
+    return report_rollback(c, ncf_change_rollback(c->ncf, 0));
 }
 
 /* At boot: nothing open is how it should be. */
 static int do_boot(struct call *c)
 {
-    struct ncf_change_result r;
+    int result = ncf_change_rollback(c->ncf, 0);
 
-    if (ncf_change_rollback(c->ncf, 0))
-        return ncf_error(c->ncf, NULL, NULL) == NCF_EINVALIDOP ? DONE : fail(c);
-    if (ncf_change_result(c->ncf, &r) == 0) {
-        print_rollback(c, &r);
-        print_notice(&r);
-    }
-    return DONE;
+    if (result && ncf_error(c->ncf, NULL, NULL) == NCF_EINVALIDOP)
+        return DONE;
+    return report_rollback(c, result);
 }
 
 static void print_open(const struct ncf_change_status *s)

@@ -14,14 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATIENCE = 10, PAUSE_MS = 20, BATCH = 32, HOLE = 4096, TEMP_SIZE = sizeof(PATH_TEMP) + 24 };
+enum { BATCH = 32, HOLE = 4096, TEMP_SIZE = sizeof(PATH_TEMP) + 24 };
 
 struct work {
     struct restore *r;
     struct error *err;
     uint64_t failed;
     bool reserve_released;
-    int patience; /* tries left on a full disk when nothing is left to give up */
     struct listing touched; /* directories whose names changed */
     size_t *source;         /* by index in saved: the entry whose inode it shall be a name of */
     bool *rewrite;          /* by index in saved: still to be made anew */
@@ -52,10 +51,6 @@ static bool make_room(struct work *w, struct error *one)
         if (sys_unlinkat(w->r->store->fd, w->r->sacrifice, 0))
             return false;
         w->r->sacrifice = NULL;
-    } else if (w->patience > 0) {
-        /* What was freed can be used only after a commit or two, on btrfs with quotas for one. */
-        w->patience--;
-        sys_sleep_ms(PAUSE_MS);
     } else {
         return false;
     }
@@ -708,7 +703,7 @@ static int plan(struct work *w)
 
 int restore_differences(struct restore *r, uint64_t *ret_failed, struct error *err)
 {
-    struct work w = { .r = r, .err = err, .patience = PATIENCE };
+    struct work w = { .r = r, .err = err };
 
     if (plan(&w) == 0) {
         clear_the_way(&w);

@@ -448,19 +448,30 @@ uint64_t sys_boottime(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* The first line of a small file of /proc; "" where that is not there. */
+static void read_proc(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, text, size - 1);
+
+    text[n > 0 ? n : 0] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    sys_close(fd);
+}
+
 void sys_program(char *name, size_t size)
 {
-    snprintf(name, size, "%s", program_invocation_short_name);
+    enum { KERNEL_CUTS_AT = 15 };
+    const char *called = program_invocation_short_name;
+
+    read_proc("/proc/self/comm", name, size);
+    if (!*name || (strlen(name) == KERNEL_CUTS_AT && !strncmp(called, name, KERNEL_CUTS_AT)))
+        snprintf(name, size, "%s", called);
 }
 
 void sys_boot_id(char id[37])
 {
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-
-    if (fd < 0 || read(fd, id, 36) != 36)
-        id[0] = '\0';
-    id[36] = '\0';
-    sys_close(fd);
+    read_proc("/proc/sys/kernel/random/boot_id", id, 37);
 }
 
 void sys_sleep_ms(int ms)

@@ -88,7 +88,7 @@ int sys_removexattr(int fd, const char *name, const char *attr);
 struct stamp sys_now(void);
 /* Nanoseconds of the clock that counts suspend and knows no steps. */
 uint64_t sys_boottime(void);
-/* The name this program was called by, cut to `size` bytes with the NUL. */
+/* The name of this process, which for a script is the script's, cut to `size` bytes with the NUL. */
 void sys_program(char *name, size_t size);
 /* The kernel's id of this boot, "" where /proc is not there. */
 void sys_boot_id(char id[37]);

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Dict, List, Set
 
 import pytest
 
@@ -13,7 +11,7 @@ from lib import build
 CSRC = build.REPO / "csrc"
 
 
-def sources() -> List[str]:
+def sources() -> list[str]:
     """The core's sources as csrc/sources.mk lists them, lowest layer first."""
     text = (CSRC / "sources.mk").read_text().replace("\\\n", " ")
     match = re.search(r"^CORE\s*[:+]?=\s*(.*)$", text, flags=re.M)
@@ -25,7 +23,7 @@ CORE = sources()
 MAIN = "networking-config.c"
 
 # What only sys.c may call: everything that asks the kernel about files.
-FILE_CALLS: Set[str] = {
+FILE_CALLS: set[str] = {
     "open", "openat", "openat2", "creat", "close", "read", "pread", "readv", "preadv", "write", "pwrite",
     "writev", "pwritev", "fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "rename", "renameat",
     "renameat2", "unlink", "unlinkat", "rmdir", "remove", "link", "linkat", "symlink", "symlinkat", "readlink",
@@ -41,7 +39,7 @@ FILE_CALLS: Set[str] = {
 }  # fmt: skip
 
 # What nothing below main may call: the process is the caller's.
-PROCESS_CALLS: Set[str] = {
+PROCESS_CALLS: set[str] = {
     "exit", "_exit", "_Exit", "abort", "assert", "printf", "vprintf", "fprintf", "vfprintf", "dprintf", "puts",
     "fputs", "putchar", "putc", "fputc", "perror", "syslog", "vsyslog", "err", "errx", "warn", "warnx", "error",
     "fork", "vfork", "execve", "execv", "execvp", "execl", "execlp", "system", "popen", "posix_spawn", "signal",
@@ -58,12 +56,12 @@ def code(name: str) -> str:
     return re.sub(r"'(?:\\.|[^'\\])+'|\"(?:\\.|[^\"\\])*\"", '""', text)
 
 
-def called(name: str) -> Set[str]:
+def called(name: str) -> set[str]:
     """Every identifier that is followed by a parenthesis, macros and declarations included."""
     return set(re.findall(r"(?<![\w.>])([A-Za-z_]\w*)\s*\(", code(name)))
 
 
-def included(name: str) -> List[str]:
+def included(name: str) -> list[str]:
     """The headers of the tree that a file includes."""
     return re.findall(r'^\s*#\s*include\s+"([^"]+)"', (CSRC / name).read_text(), flags=re.M)
 
@@ -150,7 +148,7 @@ def test_no_global_state(source: str) -> None:
 
 def test_functions_are_short() -> None:
     """No function is over 60 lines."""
-    long: Dict[str, int] = {}
+    long: dict[str, int] = {}
     for path in CSRC.glob("*.c"):
         start = None
         for number, line in enumerate(path.read_text().splitlines(), 1):

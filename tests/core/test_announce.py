@@ -129,7 +129,7 @@ def test_announcing_again_writes_nothing(core: Core, host: Path) -> None:
 def test_many_announcements(core: Core, host: Path) -> None:
     """Every file of a host may be announced, in any order."""
     before = tree.capture(host)
-    for path in reversed(sorted(tree.REALISTIC)):
+    for path in sorted(tree.REALISTIC, reverse=True):
         core.announce(host, path)
     assert core.status(host).files == len(tree.REALISTIC)
     for path in tree.REALISTIC:

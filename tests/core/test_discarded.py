@@ -6,7 +6,6 @@ import os
 import subprocess
 import time
 from pathlib import Path
-from typing import List
 
 import pytest
 
@@ -27,11 +26,11 @@ def discard(core: Core, root: Path, content: bytes, note: bytes = b"") -> None:
         handle.rollback()
 
 
-def files(root: Path) -> List[str]:
+def files(root: Path) -> list[str]:
     return sorted(os.listdir(root / "var/lib/netcf"))
 
 
-def same_files(expected: tree.Tree, actual: tree.Tree) -> List[str]:
+def same_files(expected: tree.Tree, actual: tree.Tree) -> list[str]:
     """Differences but for times of directories, which nobody announced or discarded."""
     return tree.differences(
         tree.without_directory_times(expected), tree.without_directory_times(actual)
@@ -290,14 +289,14 @@ def unpack(archive: Path, into: Path) -> None:
     assert (done.returncode, warnings) == (0, [])
 
 
-def without_flags(captured: tree.Tree, paths: List[bytes]) -> tree.Tree:
+def without_flags(captured: tree.Tree, paths: list[bytes]) -> tree.Tree:
     """What tar can restore: everything but inode flags."""
     from dataclasses import replace
 
     return {path: replace(captured[path], flags=None) for path in paths}
 
 
-def in_scope(captured: tree.Tree) -> List[bytes]:
+def in_scope(captured: tree.Tree) -> list[bytes]:
     outside = {path for path, (mode, _) in tree.REALISTIC.items() if path in OUTSIDE}
     return [
         path

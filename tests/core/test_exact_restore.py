@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import shutil
 import socket
@@ -729,3 +730,17 @@ def test_type_of_everything_stays(core: Core, root: Path) -> None:
     assert {path: entry.kind for path, entry in before.items()} == {
         path: tree.kind_of(kind) for path, kind in kinds.items()
     }
+
+
+def test_write_through_a_mapping_that_was_dirty_at_start(core: Core, root: Path) -> None:
+    """Content a program writes through memory, for which the kernel sets no new time, is undone."""
+    path = root / "etc/network/interfaces"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"a" * 100)
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 100) as memory:
+        memory[:3] = b"bbb"
+        before = tree.capture(root)
+        core.start(root)
+        memory[:3] = b"ccc"
+        core.rollback(root)
+    assert tree.differences(before, tree.capture(root)) == []

@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 from pathlib import Path
-from typing import Optional, Set, Tuple
 
 import pytest
 
@@ -24,7 +23,7 @@ def descriptors() -> int:
 
 def attempt(
     core: Core, world: World, operation: Operation, k: int, error: int
-) -> Tuple[Optional[NcfError], bytes]:
+) -> tuple[NcfError | None, bytes]:
     """Run with the k-th call failing: the error it ended with, or None and the result's notice."""
     before = descriptors()
     failure, result = None, None
@@ -45,7 +44,7 @@ def check_error(failure: NcfError, error: int) -> None:
     assert step and rest.partition(": ")[0].strip(), str(failure)
 
 
-def check_start(core: Core, world: World, failure: Optional[NcfError], notice: bytes) -> None:
+def check_start(core: Core, world: World, failure: NcfError | None, notice: bytes) -> None:
     assert tree.differences(world.old, tree.capture(world.root)) == []
     if failure is None:
         assert is_open(world.root)
@@ -58,7 +57,7 @@ def check_start(core: Core, world: World, failure: Optional[NcfError], notice: b
     assert core.diff(world.root) == []
 
 
-def check_commit(core: Core, world: World, failure: Optional[NcfError], notice: bytes) -> None:
+def check_commit(core: Core, world: World, failure: NcfError | None, notice: bytes) -> None:
     assert tree.differences(world.new, tree.capture(world.root)) == []
     if failure is None:
         assert not is_open(world.root)
@@ -70,7 +69,7 @@ def check_commit(core: Core, world: World, failure: Optional[NcfError], notice: 
     assert leftovers(world.root) == []
 
 
-def check_rollback(core: Core, world: World, failure: Optional[NcfError], notice: bytes) -> None:
+def check_rollback(core: Core, world: World, failure: NcfError | None, notice: bytes) -> None:
     assert operations.torn_files(world) == []
     if failure is None:
         assert not is_open(world.root)
@@ -84,7 +83,7 @@ def check_rollback(core: Core, world: World, failure: Optional[NcfError], notice
     assert leftovers(world.root) == []
 
 
-def check_announce(core: Core, world: World, failure: Optional[NcfError], notice: bytes) -> None:
+def check_announce(core: Core, world: World, failure: NcfError | None, notice: bytes) -> None:
     assert is_open(world.root)
     assert tree.differences(world.new, tree.capture(world.root)) == []
     assert tree.temporary_files(world.root) == []
@@ -96,7 +95,7 @@ def check_announce(core: Core, world: World, failure: Optional[NcfError], notice
     assert leftovers(world.root) == []
 
 
-def check_restore(core: Core, world: World, failure: Optional[NcfError], notice: bytes) -> None:
+def check_restore(core: Core, world: World, failure: NcfError | None, notice: bytes) -> None:
     assert is_open(world.root)
     core.rollback(world.root)
     assert tree.differences(world.old, tree.capture(world.root)) == []
@@ -127,7 +126,7 @@ def test_every_call_fails_once(
         try:
             if failure is not None:
                 check_error(failure, error)
-            if failure is None and is_spare(calls[k - 1]):
+            if failure is None and is_reserve(calls[k - 1]):
                 clean_up(core, world)
             CHECKS[operation.name](core, world, failure, notice)
         except (AssertionError, NcfError) as problem:
@@ -136,9 +135,9 @@ def test_every_call_fails_once(
     assert not broken, "\n".join(broken)
 
 
-def is_spare(event: seam.Event) -> bool:
-    """A call about the reserve: what is left of them, the next call removes."""
-    return event.name.startswith(b".netcf-reserve")
+def is_reserve(event: seam.Event) -> bool:
+    """A call about the space kept in reserve: what is left of it, the next call removes."""
+    return event.name.startswith(b".netcf-reserve-")
 
 
 def clean_up(core: Core, world: World) -> None:
@@ -150,7 +149,7 @@ def clean_up(core: Core, world: World) -> None:
     assert caught.value.code == ncf.EINVALIDOP
 
 
-def tolerated(core: Core, directory: Path, operation: Operation) -> Set[str]:
+def tolerated(core: Core, directory: Path, operation: Operation) -> set[str]:
     """The calls, without numbers, that may fail with EIO while the operation succeeds."""
     calls = operations.events(core, directory, operation)
     found = set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Callable, List
+from typing import Callable
 
 import pytest
 
@@ -138,7 +138,7 @@ def test_paths_that_lead_elsewhere(
     outside = host.parent / "outside"
     outside.write_bytes(b"do not touch")
 
-    def first_path(lines: List[bytes]) -> List[bytes]:
+    def first_path(lines: list[bytes]) -> list[bytes]:
         number = next(i for i, line in enumerate(lines) if line.startswith(b"f "))
         fields = lines[number].split(b" ")
         fields[PATH] = path
@@ -157,7 +157,7 @@ def test_patterns_that_lead_elsewhere(
 ) -> None:
     """A scope in a snapshot is checked as one in scope.d is."""
 
-    def add(lines: List[bytes]) -> List[bytes]:
+    def add(lines: list[bytes]) -> list[bytes]:
         number = next(i for i, line in enumerate(lines) if line.startswith(b"include "))
         return lines[:number] + [word + b" " + pattern] + lines[number:]
 
@@ -168,7 +168,7 @@ def test_patterns_that_lead_elsewhere(
 def test_unsorted_paths(core: Core, helper: Helper, host: Path, file: Path) -> None:
     """Paths that are out of order are refused."""
 
-    def swap(lines: List[bytes]) -> List[bytes]:
+    def swap(lines: list[bytes]) -> list[bytes]:
         one, other = [i for i, line in enumerate(lines) if SCRIPTS + b"ifcfg-" in line and line[:1] == b"f"][:2]
         lines[one], lines[other] = lines[other], lines[one]
         return lines
@@ -180,7 +180,7 @@ def test_unsorted_paths(core: Core, helper: Helper, host: Path, file: Path) -> N
 def test_duplicate_paths(core: Core, helper: Helper, host: Path, file: Path) -> None:
     """A path that is listed twice is refused."""
 
-    def double(lines: List[bytes]) -> List[bytes]:
+    def double(lines: list[bytes]) -> list[bytes]:
         number = next(i for i, line in enumerate(lines) if line.endswith(b" " + IFCFG))
         return lines[:number] + [lines[number]] + lines[number:]
 
@@ -193,7 +193,7 @@ def test_path_below_a_link_of_the_snapshot(core: Core, helper: Helper, host: Pat
     outside = host.parent / "outside"
     outside.mkdir()
 
-    def link(lines: List[bytes]) -> List[bytes]:
+    def link(lines: list[bytes]) -> list[bytes]:
         number = next(i for i, line in enumerate(lines) if line.endswith(b" etc/systemd/network/10-eth2.network.d"))
         fields = lines[number].split(b" ")
         fields[TYPE] = b"l"
@@ -211,7 +211,7 @@ def test_path_below_a_file_of_the_snapshot(core: Core, helper: Helper, host: Pat
     refused(core, helper, host)
 
 
-FIELDS: List[tuple] = [
+FIELDS: list[tuple] = [
     (TYPE, b"c"), (TYPE, b"b"), (TYPE, b"x"), (TYPE, b"ff"), (TYPE, b"F"), (TYPE, b""),
     (MODE, b"10000"), (MODE, b"100644"), (MODE, b"-1"), (MODE, b"8"), (MODE, b""), (MODE, b"0644"),
     (FLAGS, b"80"), (FLAGS, b"1"), (FLAGS, b"ffffffff"),
@@ -230,7 +230,7 @@ def test_fields_out_of_range(
     refused(core, helper, host)
 
 
-def drop(prefix: bytes) -> Callable[[List[bytes]], List[bytes]]:
+def drop(prefix: bytes) -> Callable[[list[bytes]], list[bytes]]:
     return lambda lines: [line for line in lines if not line.startswith(prefix)]
 
 
@@ -248,7 +248,7 @@ def test_missing_lines(core: Core, helper: Helper, host: Path, file: Path, key: 
 def test_lines_nobody_wrote(core: Core, helper: Helper, host: Path, file: Path, line: bytes) -> None:
     """A line that makes no sense is refused, not skipped."""
 
-    def add(lines: List[bytes]) -> List[bytes]:
+    def add(lines: list[bytes]) -> list[bytes]:
         number = next(i for i, row in enumerate(lines) if snapshot.is_entry(row))
         return lines[:number] + [line] + lines[number:]
 
@@ -271,7 +271,7 @@ def test_lines_out_of_range(
 ) -> None:
     """A value of the manifest's head that can't be is refused."""
 
-    def change(lines: List[bytes]) -> List[bytes]:
+    def change(lines: list[bytes]) -> list[bytes]:
         (number,) = [i for i, line in enumerate(lines) if line.startswith(key + b" ")]
         lines[number] = key + b" " + value
         return lines

@@ -6,9 +6,9 @@ import fcntl
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, List
 
 import pytest
 
@@ -135,7 +135,7 @@ def test_readers_never_wait_for_the_lock(core: Core, root: Path) -> None:
     core.start(root)
     tree.lock_out(root)
 
-    def read() -> List[int]:
+    def read() -> list[int]:
         with core.open(root) as handle:
             return [handle.status().open, len(handle.scope()) > 0, len(handle.diff()) > 0, len(handle.discarded())]
 
@@ -201,7 +201,7 @@ def test_a_crash_releases_the_lock(core: Core, root: Path) -> None:
 def test_the_lock_is_not_inherited(core: Core, root: Path) -> None:
     """No descriptor of the core survives an exec: every one is close-on-exec."""
     tree.realistic(root)
-    inherited: List[str] = []
+    inherited: list[str] = []
     before = set(os.listdir("/proc/self/fd"))
 
     def look(_event: seam.Event, _number: int) -> None:
@@ -224,7 +224,7 @@ def test_every_moment_of_a_rollback_can_be_watched(core: Core, fast_dir: Path) -
     tree.realistic(fast_dir)
     core.start(fast_dir)
     tree.lock_out(fast_dir)
-    seen: List[int] = []
+    seen: list[int] = []
 
     def look(_event: seam.Event, _number: int) -> None:
         with core.open(fast_dir) as reader:
@@ -242,7 +242,7 @@ def test_every_moment_of_a_rollback_can_be_watched(core: Core, fast_dir: Path) -
 def test_every_moment_of_a_start_can_be_watched(core: Core, fast_dir: Path) -> None:
     """At every step of a start a reader sees none open, or a whole one: never half of one."""
     tree.realistic(fast_dir)
-    seen: List[int] = []
+    seen: list[int] = []
 
     def look(_event: seam.Event, _number: int) -> None:
         with core.open(fast_dir) as reader:

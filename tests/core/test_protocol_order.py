@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
-from typing import List, Set
 
 import pytest
 
@@ -27,7 +27,7 @@ REMOVED_DIRECTORY = b"etc/systemd/network/10-eth2.network.d"
 DIRECTORIES = {SCRIPTS, b"etc/network/interfaces.d", b"etc/systemd/network"}
 
 
-def synced(events: List[Event], start: int = 0, end: int = 1 << 30) -> List[bytes]:
+def synced(events: list[Event], start: int = 0, end: int = 1 << 30) -> list[bytes]:
     return [event.name for event in events[start:end] if event.call == "fsync"]
 
 
@@ -74,8 +74,7 @@ def test_start_publishes_what_is_durable(core: Core, root: Path) -> None:
     assert create < last_write < sync < publish < final
     assert events[sync + 1 : publish] == []
     assert final == len(events) - 1
-    reserved = position(events, "fallocate", TEMP)
-    assert reserved < sync
+    assert position(events, "fallocate", b".netcf-reserve-1") < publish
 
 
 def test_commit_syncs_the_new_files_before_it_drops_the_snapshot(core: Core, fast_dir: Path) -> None:
@@ -151,7 +150,7 @@ def test_commit_syncs_a_file_whose_date_was_set_back(core: Core, fast_dir: Path)
     assert synced(events) == [SCRIPTS + b"/ifcfg-br0", STATE]
 
 
-def rolled_back(core: Core, directory: Path) -> List[Event]:
+def rolled_back(core: Core, directory: Path) -> list[Event]:
     root = directory / "host"
     old = tree.compact(root)
     operations.wait_until_older(root)
@@ -198,7 +197,7 @@ def test_rollback_syncs_every_file_it_puts_back(core: Core, fast_dir: Path) -> N
     order = synced(events, first, drop)
     files = CHANGED | REMOVED | METADATA
     directories = DIRECTORIES | {REMOVED_DIRECTORY}
-    names: Set[bytes] = set(order)
+    names: set[bytes] = set(order)
     # Of a group of hard links one name is written and synced, the others are links to it.
     assert names <= files | directories | {b"etc/network/interfaces.d/eth0.5"}
     assert files - names <= {b"etc/systemd/network/linked", SCRIPTS + b"/ifcfg-eth0"}
@@ -236,7 +235,7 @@ def test_rollback_reads_back_what_it_restored(core: Core, fast_dir: Path) -> Non
     """Each restored file is opened again after its directory was synced, before the snapshot goes."""
     events = rolled_back(core, fast_dir)
     drop = position(events, "unlinkat", SNAPSHOT)
-    sync = [i for i in positions(events, "fsync", SCRIPTS) if i < drop][0]
+    sync = next(i for i in positions(events, "fsync", SCRIPTS) if i < drop)
     for name in (b"ifcfg-br0", b"route-br0"):
         assert [i for i in positions(events, "openat", name) if sync < i < drop]
 
@@ -334,3 +333,79 @@ def test_nothing_is_synced_wholesale(core: Core, products) -> None:  # type: ign
         names = {line.split()[-1].split("@")[0] for line in used.splitlines()}
         assert names.isdisjoint({"sync", "syncfs"})
         assert "fsync" in names
+
+
+def test_a_refused_start_leaves_the_open_change_durable(core: Core, root: Path) -> None:
+    """The start of the open change may have been killed before its last fsync: who is told of it can rely on it."""
+    tree.realistic(root)
+    core.start(root)
+    with seam.watching(core) as events, pytest.raises(ncf.NcfError) as caught:
+        core.start(root)
+    assert caught.value.code == ncf.EINVALIDOP
+    assert synced(events) == [STATE]
+
+
+def test_a_refused_commit_leaves_the_closed_change_durable(core: Core, root: Path) -> None:
+    """A commit that was killed may have removed the snapshot a moment ago: the answer "none open" lasts."""
+    tree.realistic(root)
+    core.start(root)
+    core.commit(root)
+    with seam.watching(core) as events, pytest.raises(ncf.NcfError) as caught:
+        core.commit(root)
+    assert caught.value.code == ncf.EINVALIDOP
+    assert synced(events) == [STATE]
+
+
+def test_a_start_that_could_not_publish_takes_the_name_back_durably(core: Core, root: Path) -> None:
+    """Where the directory's fsync fails, the snapshot goes again, and its going is synced."""
+    tree.realistic(root)
+    failed: list[int] = []
+
+    def act(event: Event, number: int) -> int:
+        published = (root / operations.SNAPSHOT).exists()
+        if event == ("fsync", STATE) and published and not failed:
+            failed.append(number)
+            return errno.EIO
+        return 0
+
+    with seam.watching(core, act) as events, pytest.raises(ncf.NcfError):
+        core.start(root)
+    (number,) = failed
+    back = position(events, "unlinkat", SNAPSHOT, after=number - 1)
+    assert position(events, "fsync", STATE, after=back) > back
+    assert operations.leftovers(root) == []
+
+
+def test_commit_syncs_the_root_for_a_new_top_directory(core: Core, tmp_path: Path) -> None:
+    """Where even /etc is new, the directory that names it is synced too."""
+    root = tmp_path / "bare"
+    root.mkdir()
+    core.start(root)
+    tree.write(root, "etc/netplan/a.yaml", b"x")
+    with seam.watching(core) as events:
+        core.commit(root)
+    order = synced(events)
+    assert order[-1] == STATE
+    assert sorted(order[:-1]) == [b".", b"etc", b"etc/netplan", b"etc/netplan/a.yaml"]
+
+
+@pytest.mark.root
+def test_rollback_syncs_inode_flags(core: Core, root: Path) -> None:
+    """Flags are set last, because they lock what they are on, and synced after that."""
+    tree.compact(root)
+    file, directory = SCRIPTS + b"/ifcfg-br0", REMOVED_DIRECTORY
+    for path in (file, directory):
+        try:
+            tree.set_flags(tree.join(root, path), tree.IMMUTABLE)
+        except OSError as error:
+            pytest.skip(f"this filesystem has no inode flags: {error.strerror}")
+    core.start(root)
+    tree.clear_flags(root)
+    tree.rewrite(root, file, b"changed")
+    tree.write(root, directory + b"/mtu.conf", b"changed")
+    with seam.watching(core) as events:
+        core.rollback(root)
+    drop = position(events, "unlinkat", SNAPSHOT)
+    for path in (file, directory):
+        flagged = [i for i in positions(events, "ioctl") if events[i].name in (path, os.path.basename(path))][-1]
+        assert flagged < position(events, "fsync", path, after=flagged) < drop

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable, Dict, List, Tuple
+from typing import Callable
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -55,7 +55,7 @@ edits = st.one_of(
     st.tuples(st.just("rmtree"), directories),
     st.tuples(st.just("rename-directory"), directories, directories),
 )
-Edit = Tuple
+Edit = tuple
 
 EXPECTED_ERRORS = {
     errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EINVAL,
@@ -107,7 +107,7 @@ def apply(root: Path, edit: Edit) -> None:
     """Do one edit; one that makes no sense here (ENOENT, EISDIR ...) does nothing."""
     what, path, *rest = edit
     full = root / path
-    actions: Dict[str, Callable[..., object]] = {
+    actions: dict[str, Callable[..., object]] = {
         "write": lambda content: write(full, content),
         "append": lambda content: write(full, content, "ab"),
         "replace": lambda content: replace_file(full, content),
@@ -171,7 +171,7 @@ def fresh(fast_dir: Path) -> Callable[[], Path]:
 @example(before=[], after=[("rmtree", DIRECTORIES[0]), ("symlink", "etc/systemd/network/d", ".")])
 @common
 def test_rollback_is_exact(
-    core: Core, fresh: Callable[[], Path], before: List[Edit], after: List[Edit]
+    core: Core, fresh: Callable[[], Path], before: list[Edit], after: list[Edit]
 ) -> None:
     """Edits, start, edits, rollback: exactly the tree of the start."""
     root = fresh()
@@ -192,7 +192,7 @@ def test_rollback_is_exact(
 @given(before=sequences, after=sequences)
 @common
 def test_commit_keeps_the_edits(
-    core: Core, fresh: Callable[[], Path], before: List[Edit], after: List[Edit]
+    core: Core, fresh: Callable[[], Path], before: list[Edit], after: list[Edit]
 ) -> None:
     """Edits, start, edits, commit: not a byte, date or inode differs from before the commit."""
     root = fresh()
@@ -211,7 +211,7 @@ def test_commit_keeps_the_edits(
 @given(after=sequences)
 @common
 def test_diff_is_empty_exactly_when_nothing_differs(
-    core: Core, fresh: Callable[[], Path], after: List[Edit]
+    core: Core, fresh: Callable[[], Path], after: list[Edit]
 ) -> None:
     """Diff lists a path if and only if it differs; a directory's date alone does not count."""
     root = fresh()
@@ -231,7 +231,7 @@ def test_diff_is_empty_exactly_when_nothing_differs(
 @given(after=sequences)
 @common
 def test_discarded_edits_can_be_put_back(
-    core: Core, fresh: Callable[[], Path], after: List[Edit]
+    core: Core, fresh: Callable[[], Path], after: list[Edit]
 ) -> None:
     """Rollback, then put the discarded configuration back: the edits are all there again."""
     root = fresh()
@@ -255,7 +255,7 @@ def test_discarded_edits_can_be_put_back(
 @given(after=sequences)
 @common
 def test_mode_b_is_exact_for_what_was_announced(
-    core: Core, fresh: Callable[[], Path], after: List[Edit]
+    core: Core, fresh: Callable[[], Path], after: list[Edit]
 ) -> None:
     """With every path announced before its edit, rollback in mode B restores every file."""
     root = fresh()
@@ -263,7 +263,7 @@ def test_mode_b_is_exact_for_what_was_announced(
     with core.open(root) as handle:
         handle.start(ncf.START_ON_WRITE)
         # Announced up front, deepest last: each is announced before its first edit.
-        for path in sorted(FILES + DIRECTORIES + [name for name in tree_names(saved)]):
+        for path in sorted(FILES + DIRECTORIES + list(tree_names(saved))):
             handle.announce(path)
         for edit in after:
             if edit[0] != "rename-directory":  # makes names that nobody announced
@@ -280,6 +280,6 @@ def without_links(captured: tree.Tree) -> tree.Tree:
     return {path: replace(entry, links=()) for path, entry in captured.items()}
 
 
-def tree_names(captured: tree.Tree) -> List[str]:
+def tree_names(captured: tree.Tree) -> list[str]:
     """What lies in the directories that edits may remove whole."""
     return [os.fsdecode(path) for path in captured if path.startswith(b"etc/systemd/network/")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import List
 
 import pytest
 
@@ -84,7 +83,7 @@ def test_default_scope_leaves_out(core: Core, root: Path, path: str) -> None:
     assert not covered(core, root, path)
 
 
-def patterns(core: Core, root: Path) -> List[Pattern]:
+def patterns(core: Core, root: Path) -> list[Pattern]:
     with core.open(root) as handle:
         return handle.scope()
 
@@ -141,7 +140,7 @@ def test_comments_blanks_and_spaces_in_a_scope_file(core: Core, root: Path) -> N
     ]
 
 
-def patterns_of_defaults(core: Core, root: Path) -> List[Pattern]:
+def patterns_of_defaults(core: Core, root: Path) -> list[Pattern]:
     bare = root / "bare"
     (bare / "etc").mkdir(parents=True, exist_ok=True)
     return patterns(core, bare)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 import stat
 from pathlib import Path
-from typing import List
 
 import pytest
 
@@ -31,11 +32,11 @@ def under(mask: int, function):  # type: ignore[no-untyped-def]
         os.umask(old)
 
 
-def readable(root: Path) -> List[str]:
+def readable(root: Path) -> list[str]:
     """What in the state directory somebody else can read, and temporary files anywhere."""
     found = []
     state = root / "var/lib/netcf"
-    paths = [Path(top, name) for top, *names in os.walk(state) for name in sum(names, [])]
+    paths = [Path(top, name) for top, *names in os.walk(state) for name in functools.reduce(operator.iadd, names, [])]
     paths += [state] if state.exists() else []
     paths += [Path(os.fsdecode(tree.join(root, path))) for path in tree.temporary_files(root)]
     for path in paths:
@@ -54,7 +55,7 @@ def test_nothing_is_readable_at_any_moment(
 ) -> None:
     """At no step of any operation can others read anything in the state directory."""
     world = operation.prepare(core, fast_dir / "host")
-    seen: List[str] = []
+    seen: list[str] = []
 
     def look(event: seam.Event, _number: int) -> None:
         found = readable(world.root)
@@ -99,7 +100,7 @@ def test_restored_secret_is_secret_at_every_moment(core: Core, fast_dir: Path, u
     path.unlink()
     path.write_bytes(b"now everybody's")
     path.chmod(0o644)
-    seen: List[str] = []
+    seen: list[str] = []
 
     def look(event: seam.Event, _number: int) -> None:
         for temp in tree.temporary_files(fast_dir):
@@ -124,7 +125,7 @@ def test_restored_secret_belongs_to_nobody_else_before_it_is_whole(core: Core, f
     os.chmod(path, 0o4750)
     core.start(fast_dir)
     os.unlink(path)
-    seen: List[str] = []
+    seen: list[str] = []
 
     def look(event: seam.Event, _number: int) -> None:
         for temp in tree.temporary_files(fast_dir):

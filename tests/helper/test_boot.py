@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import List
 
 import pytest
 
@@ -83,7 +82,7 @@ def test_boot_in_an_empty_root(helper: Helper, root: Path) -> None:
     shutil.copy(helper.path, root / "networking-config")
     before = tree.capture(root)
 
-    def inside(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    def inside(*arguments: str) -> subprocess.CompletedProcess[str]:
         return Helper(Path("/networking-config")).run(*arguments, preexec_fn=lambda: os.chroot(root))
 
     assert inside("start").returncode == DONE
@@ -254,5 +253,5 @@ def test_libraries(helper: Helper) -> None:
         return
     images.need("readelf")
     dynamic = subprocess.run(["readelf", "-d", helper.path], capture_output=True, text=True, check=True).stdout
-    needed: List[str] = [line for line in dynamic.splitlines() if "NEEDED" in line]
+    needed: list[str] = [line for line in dynamic.splitlines() if "NEEDED" in line]
     assert len(needed) == 1 and "libc." in needed[0]

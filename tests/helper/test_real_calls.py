@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import List
 
 from lib import operations, trace, tree
 from lib.helper import Helper
 from lib.trace import Call
 
 
-def run(helper: Helper, root: Path, directory: Path, command: str) -> List[Call]:
+def run(helper: Helper, root: Path, directory: Path, command: str) -> list[Call]:
     status, calls = trace.helper(helper.path, ["--root", root, command], directory)
     assert status == 0
     return calls
@@ -24,11 +23,11 @@ def path_of(call: Call, root: Path) -> str:
     return match.group(1).replace(str(root) + "/", "")
 
 
-def fsyncs(calls: List[Call], root: Path) -> List[str]:
+def fsyncs(calls: list[Call], root: Path) -> list[str]:
     return [path_of(call, root) for call in calls if call.name == "fsync"]
 
 
-def index(calls: List[Call], name: str, text: str, after: int = -1) -> int:
+def index(calls: list[Call], name: str, text: str, after: int = -1) -> int:
     for number, call in enumerate(calls):
         if number > after and call.name.startswith(name) and text in call.rest:
             return number

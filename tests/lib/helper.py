@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
-from typing import Any, List, Optional, Union
+from typing import Any
 
 DONE, FAILED, USAGE, NOT_OPEN, WRONG_STATE = 0, 1, 2, 3, 199
 
@@ -21,14 +21,14 @@ class Helper:
 
     def run(
         self,
-        *arguments: Union[str, bytes, Path],
-        root: Optional[Path] = None,
+        *arguments: str | bytes | Path,
+        root: Path | None = None,
         name: str = "networking-config",
         check: bool = False,
         **options: Any,
-    ) -> "subprocess.CompletedProcess[str]":
+    ) -> subprocess.CompletedProcess[str]:
         """Run `name [--root root] arguments`; with `check`, expect exit status 0."""
-        argv: List[Union[str, bytes, Path]] = [name]
+        argv: list[str | bytes | Path] = [name]
         if root is not None:
             argv += ["--root", root]
         argv += arguments

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, List, Sequence
 
 import pytest
 
@@ -91,7 +91,7 @@ def mounted(
     mountpoint.mkdir()
     device = _attach(image)
     try:
-        options: List[str] = ["-o", mount_options] if mount_options else []
+        options: list[str] = ["-o", mount_options] if mount_options else []
         _mount(kind, device, mountpoint, options)
         try:
             yield Image(kind, device, mountpoint)

@@ -9,11 +9,21 @@ from __future__ import annotations
 import ctypes
 import errno
 import re
-from ctypes import POINTER, byref, c_char, c_char_p, c_int, c_longlong, c_size_t
-from ctypes import c_uint, c_ulonglong, c_void_p
+from ctypes import (
+    POINTER,
+    byref,
+    c_char,
+    c_char_p,
+    c_int,
+    c_longlong,
+    c_size_t,
+    c_uint,
+    c_ulonglong,
+    c_void_p,
+)
 from dataclasses import dataclass
 from pathlib import Path
-from typing import List, Optional, Tuple, Union
+from typing import Union
 
 NOERROR, EINTERNAL, EOTHER, ENOMEM, ENOENT = 0, 1, 2, 3, 6
 EEXEC, EINUSE, EFILE, EINVALIDOP = 7, 8, 10, 13
@@ -106,9 +116,9 @@ def check_header(header: Path) -> None:
         "ncf_discarded": DiscardedStruct,
         "ncf_change_result": ResultStruct,
     }.items():
-        found = re.search(r"struct %s \{(.*?)\};" % name, text, flags=re.S)
+        found = re.search(rf"struct {name} \{{(.*?)\}};", text, flags=re.S)
         assert found, f"ncf.h has no struct {name}"
-        fields: List[str] = []
+        fields: list[str] = []
         for declaration in found.group(1).split(";")[:-1]:
             names = declaration.split(",")
             fields += [re.findall(r"\w+", re.sub(r"\[.*?\]", "", row))[-1] for row in names]
@@ -177,7 +187,7 @@ class Result:
 class NcfError(Exception):
     """A call returned -1; the attributes are what ncf_error() said."""
 
-    def __init__(self, code: int, message: str, details: Optional[str]) -> None:
+    def __init__(self, code: int, message: str, details: str | None) -> None:
         super().__init__(code, message, details)
         self.code = code
         self.message = message
@@ -224,12 +234,12 @@ class Core:
             function.restype = result
             function.argtypes = arguments
 
-    def set_seam(self, hook: Optional[object]) -> None:
+    def set_seam(self, hook: object | None) -> None:
         """Install a SeamHook, or remove it with None."""
         self.lib.sys_seam_set.restype = None
         self.lib.sys_seam_set(hook if hook is not None else c_void_p(None))
 
-    def open(self, root: Optional[PathLike]) -> "Ncf":
+    def open(self, root: PathLike | None) -> Ncf:
         """A handle for the host below `root`; raises NcfError if it can't be used."""
         return Ncf(self, root)
 
@@ -258,11 +268,11 @@ class Core:
         with self.open(root) as ncf:
             return ncf.status()
 
-    def diff(self, root: PathLike) -> List[Difference]:
+    def diff(self, root: PathLike) -> list[Difference]:
         with self.open(root) as ncf:
             return ncf.diff()
 
-    def discarded(self, root: PathLike) -> List[Discarded]:
+    def discarded(self, root: PathLike) -> list[Discarded]:
         with self.open(root) as ncf:
             return ncf.discarded()
 
@@ -270,7 +280,7 @@ class Core:
 class Ncf:
     """struct netcf, as a context manager."""
 
-    def __init__(self, core: Core, root: Optional[PathLike]) -> None:
+    def __init__(self, core: Core, root: PathLike | None) -> None:
         self.core = core
         self.handle = c_void_p()
         result = core.lib.ncf_init(byref(self.handle), None if root is None else path_bytes(root))
@@ -281,7 +291,7 @@ class Ncf:
             self.close()
             raise error
 
-    def __enter__(self) -> "Ncf":
+    def __enter__(self) -> Ncf:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -292,12 +302,12 @@ class Ncf:
             assert self.core.lib.ncf_close(self.handle) == 0
             self.handle = c_void_p()
 
-    def error(self) -> Tuple[int, Optional[str], Optional[str]]:
+    def error(self) -> tuple[int, str | None, str | None]:
         """What ncf_error() says: code, message, details."""
         message, details = c_char_p(), c_char_p()
         code = self.core.lib.ncf_error(self.handle, byref(message), byref(details))
 
-        def text(field: c_char_p) -> Optional[str]:
+        def text(field: c_char_p) -> str | None:
             return None if field.value is None else field.value.decode("utf-8", "surrogateescape")
 
         return code, text(message), text(details)
@@ -331,8 +341,8 @@ class Ncf:
 
     def set_options(
         self,
-        note: Optional[bytes] = None,
-        token: Optional[bytes] = None,
+        note: bytes | None = None,
+        token: bytes | None = None,
         deadline: int = 0,
     ) -> None:
         options = OptionsStruct(ctypes.sizeof(OptionsStruct), note, token, deadline)
@@ -351,7 +361,7 @@ class Ncf:
         self._check(self.core.lib.ncf_change_result(self.handle, byref(raw)))
         return Result(*(getattr(raw, name) for name, _ in ResultStruct._fields_))
 
-    def scope(self) -> List[Pattern]:
+    def scope(self) -> list[Pattern]:
         rows = POINTER(PatternStruct)()
         count = c_size_t()
         self._check(self.core.lib.ncf_change_scope(self.handle, byref(rows), byref(count)))
@@ -359,7 +369,7 @@ class Ncf:
         self.core.lib.ncf_free(rows)
         return found
 
-    def diff(self) -> List[Difference]:
+    def diff(self) -> list[Difference]:
         rows = POINTER(DifferenceStruct)()
         count = c_size_t()
         self._check(self.core.lib.ncf_change_diff(self.handle, byref(rows), byref(count)))
@@ -379,7 +389,7 @@ class Ncf:
     def announce(self, path: PathLike) -> None:
         self._check(self.core.lib.ncf_change_announce(self.handle, path_bytes(path)))
 
-    def discarded(self) -> List[Discarded]:
+    def discarded(self) -> list[Discarded]:
         rows = POINTER(DiscardedStruct)()
         count = c_size_t()
         self._check(self.core.lib.ncf_discarded_list(self.handle, byref(rows), byref(count)))

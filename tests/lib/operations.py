@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Callable, List, NamedTuple, Optional
+from typing import Callable, NamedTuple
 
 from lib import ncf, seam, snapshot, tree
 from lib.forks import run
@@ -83,18 +83,18 @@ RESTORE = Operation("restore", _discarded, _restore)
 ALL = [START, START_ON_WRITE, COMMIT, ROLLBACK, ANNOUNCE, RESTORE]
 
 
-def differences(operation: Operation, expected: tree.Tree, actual: tree.Tree) -> List[str]:
+def differences(operation: Operation, expected: tree.Tree, actual: tree.Tree) -> list[str]:
     """What is not as expected; an announcement says nothing about directories."""
     if operation is ANNOUNCE:
         expected, actual = (tree.without_directory_times(it) for it in (expected, actual))
     return tree.differences(expected, actual)
 
 
-def events(core: Core, directory: Path, operation: Operation) -> List[seam.Event]:
+def events(core: Core, directory: Path, operation: Operation) -> list[seam.Event]:
     """The calls the operation makes when nothing goes wrong."""
     root = directory / "dry-run"
 
-    def child() -> List[seam.Event]:
+    def child() -> list[seam.Event]:
         operation.prepare(core, root)
         with seam.watching(core) as seen:
             operation.act(core, root)
@@ -109,7 +109,7 @@ _CHANGING = {
 }  # fmt: skip
 
 
-def live_writes(seen: List[seam.Event]) -> List[int]:
+def live_writes(seen: list[seam.Event]) -> list[int]:
     """Where the live tree is modified: every changing call that is not the state directory's."""
     return [
         index
@@ -136,7 +136,7 @@ def is_open(root: Path) -> bool:
     return os.path.lexists(root / SNAPSHOT)
 
 
-def leftovers(root: Path) -> List[str]:
+def leftovers(root: Path) -> list[str]:
     """What may not be there while no change is open, and after a recovery."""
     state = root / STATE
     names = sorted(os.listdir(state)) if state.exists() else []
@@ -144,7 +144,7 @@ def leftovers(root: Path) -> List[str]:
     return kept + [os.fsdecode(path) for path in tree.temporary_files(root)]
 
 
-def torn_files(world: World) -> List[bytes]:
+def torn_files(world: World) -> list[bytes]:
     """Live files whose content is neither the old nor the new one."""
     now = tree.capture(world.root)
     torn = []
@@ -161,7 +161,7 @@ def torn_files(world: World) -> List[bytes]:
     return torn
 
 
-def lost_contents(world: World, discarded: Optional[List[Path]] = None) -> List[bytes]:
+def lost_contents(world: World, discarded: list[Path] | None = None) -> list[bytes]:
     """New contents that are neither live nor in any discarded configuration."""
     state = world.root / STATE
     if discarded is None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Callable, Iterator, List, NamedTuple, Optional
+from typing import Callable, NamedTuple, Optional
 
 from lib.ncf import Core, SeamHook
 
@@ -29,7 +30,7 @@ Act = Callable[[Event, int], Optional[int]]
 
 
 @contextmanager
-def watching(core: Core, act: Optional[Act] = None) -> Iterator[List[Event]]:
+def watching(core: Core, act: Act | None = None) -> Iterator[list[Event]]:
     """Record the events of a block.
 
     `act(event, number)` is called with each, numbered from 1; what it returns
@@ -37,11 +38,11 @@ def watching(core: Core, act: Optional[Act] = None) -> Iterator[List[Event]]:
     raises is raised again where the block ends.  Calls the core makes from
     inside `act` itself are let through unseen.
     """
-    events: List[Event] = []
-    raised: List[BaseException] = []
+    events: list[Event] = []
+    raised: list[BaseException] = []
     inside = [False]
 
-    def hook(call: bytes, name: Optional[bytes]) -> int:
+    def hook(call: bytes, name: bytes | None) -> int:
         if inside[0]:
             return 0
         event = Event(call.decode(), name or b"")
@@ -83,7 +84,7 @@ def dying_at(k: int) -> Act:
     return act
 
 
-def position(events: List[Event], call: str, name: bytes, after: int = -1) -> int:
+def position(events: list[Event], call: str, name: bytes, after: int = -1) -> int:
     """Where the first such event after index `after` is; fails if there is none."""
     for index in range(after + 1, len(events)):
         if events[index].call == call and events[index].name == name:
@@ -93,7 +94,7 @@ def position(events: List[Event], call: str, name: bytes, after: int = -1) -> in
     )
 
 
-def positions(events: List[Event], call: str, name: Optional[bytes] = None) -> List[int]:
+def positions(events: list[Event], call: str, name: bytes | None = None) -> list[int]:
     """Where all such events are."""
     return [
         index

@@ -10,7 +10,7 @@ import io
 import tarfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Callable, Dict, List, Union
+from typing import Callable
 
 from lib.xxh64 import xxh64
 
@@ -18,7 +18,7 @@ BLOCK = 512
 END_LINE = 34  # "end " 12 digits " " 16 digits newline
 END_ZEROS = 2 * BLOCK
 
-Lines = List[bytes]
+Lines = list[bytes]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Snapshot:
     lines: tuple  # between the content line and the filling
 
 
-def read(path: Union[Path, bytes]) -> Snapshot:
+def read(path: Path | bytes) -> Snapshot:
     """Take the archive at `path` apart; it must be a sound one."""
     data = open(path, "rb").read()
     assert data[-END_ZEROS:] == bytes(END_ZEROS)
@@ -72,7 +72,7 @@ def _sized(header: bytes, size: int) -> bytes:
     return fresh[:148] + b"%06o" % sum(fresh) + header[154:]
 
 
-def rewrite(path: Union[Path, bytes], edit: Callable[[Lines], Lines]) -> None:
+def rewrite(path: Path | bytes, edit: Callable[[Lines], Lines]) -> None:
     """Change the manifest's lines in place and make every checksum right again."""
     snapshot = read(path)
     fresh = encode(replace(snapshot, lines=tuple(edit(list(snapshot.lines)))))
@@ -80,7 +80,7 @@ def rewrite(path: Union[Path, bytes], edit: Callable[[Lines], Lines]) -> None:
         file.write(fresh)
 
 
-def set_version(path: Union[Path, bytes], version: bytes) -> None:
+def set_version(path: Path | bytes, version: bytes) -> None:
     """Another first line, for instance of a format from the future."""
     fresh = encode(replace(read(path), version=version))
     with open(path, "wb") as file:
@@ -113,9 +113,9 @@ def change_field(path: bytes, field: int, value: bytes) -> Callable[[Lines], Lin
     return edit
 
 
-def contents(path: Union[Path, bytes]) -> Dict[bytes, bytes]:
+def contents(path: Path | bytes) -> dict[bytes, bytes]:
     """What plain tar finds in it: content by path, of files, the manifest left out."""
-    found: Dict[bytes, bytes] = {}
+    found: dict[bytes, bytes] = {}
     with open(path, "rb") as file:
         archive = tarfile.open(fileobj=io.BytesIO(file.read()), mode="r:")
     with archive:
@@ -128,7 +128,7 @@ def contents(path: Union[Path, bytes]) -> Dict[bytes, bytes]:
     return found
 
 
-def names(path: Union[Path, bytes]) -> List[bytes]:
+def names(path: Path | bytes) -> list[bytes]:
     """Every member's name, in order."""
     with tarfile.open(path, mode="r:") as archive:
         return [member.name.encode("utf-8", "surrogateescape") for member in archive]

@@ -6,8 +6,9 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, NamedTuple, Sequence, Tuple, Union
+from typing import NamedTuple
 
 import pytest
 
@@ -22,8 +23,8 @@ class Call(NamedTuple):
 
 
 def helper(
-    program: Path, arguments: Sequence[Union[str, Path]], directory: Path
-) -> Tuple[int, List[Call]]:
+    program: Path, arguments: Sequence[str | Path], directory: Path
+) -> tuple[int, list[Call]]:
     """Run `program` under strace: its exit status and every call after its exec."""
     strace = shutil.which("strace")
     if strace is None:

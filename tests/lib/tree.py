@@ -13,9 +13,9 @@ import fcntl
 import hashlib
 import os
 import stat
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Dict, Iterable, List, Mapping, Optional, Tuple, Union
 
 FS_IOC_GETFLAGS = 0x80086601
 FS_IOC_SETFLAGS = 0x40086602
@@ -47,22 +47,22 @@ class Entry:
     mode: int
     uid: int
     gid: int
-    mtime_ns: Optional[int]  # None for directories outside the scope
-    content: Optional[bytes] = None  # of files: itself if short, else its hash
-    target: Optional[bytes] = None
+    mtime_ns: int | None  # None for directories outside the scope
+    content: bytes | None = None  # of files: itself if short, else its hash
+    target: bytes | None = None
     rdev: int = 0
-    xattrs: Tuple[Tuple[str, bytes], ...] = ()
-    flags: Optional[int] = None
-    links: Tuple[bytes, ...] = ()  # all names of this inode, if more than one
-    inode: Optional[int] = None  # with identity=True only
-    ctime_ns: Optional[int] = None
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+    flags: int | None = None
+    links: tuple[bytes, ...] = ()  # all names of this inode, if more than one
+    inode: int | None = None  # with identity=True only
+    ctime_ns: int | None = None
 
 
-Tree = Dict[bytes, Entry]
+Tree = dict[bytes, Entry]
 
 
 def capture(
-    root: Union[Path, str, bytes],
+    root: Path | str | bytes,
     *,
     state: bool = False,
     identity: bool = False,
@@ -74,8 +74,8 @@ def capture(
     directories count where the directory is in the default scope.
     """
     top = os.fsencode(root)
-    names: Dict[Tuple[int, int], List[bytes]] = {}
-    found: Dict[bytes, os.stat_result] = {}
+    names: dict[tuple[int, int], list[bytes]] = {}
+    found: dict[bytes, os.stat_result] = {}
     for path in _walk(top, b"", state):
         status = os.lstat(os.path.join(top, path))
         found[path] = status
@@ -147,7 +147,7 @@ def _content(path: bytes) -> bytes:
     return content if len(content) <= 256 else hashlib.sha256(content).digest()
 
 
-def _xattrs(path: bytes) -> Tuple[Tuple[str, bytes], ...]:
+def _xattrs(path: bytes) -> tuple[tuple[str, bytes], ...]:
     try:
         names = os.listxattr(path, follow_symlinks=False)
     except OSError as error:
@@ -157,7 +157,7 @@ def _xattrs(path: bytes) -> Tuple[Tuple[str, bytes], ...]:
     return tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in sorted(names))
 
 
-def get_flags(path: Union[bytes, str, Path]) -> Optional[int]:
+def get_flags(path: bytes | str | Path) -> int | None:
     """The inode flags that are restored; None where the filesystem has none."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
@@ -172,7 +172,7 @@ def get_flags(path: Union[bytes, str, Path]) -> Optional[int]:
     return word[0] & RESTORED_FLAGS
 
 
-def set_flags(path: Union[bytes, str, Path], flags: int) -> None:
+def set_flags(path: bytes | str | Path, flags: int) -> None:
     """Set exactly these of the restored flags; OSError where that is impossible."""
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     try:
@@ -192,7 +192,7 @@ def without_directory_times(captured: Mapping[bytes, Entry]) -> Tree:
     }
 
 
-def clear_flags(root: Union[Path, str, bytes]) -> None:
+def clear_flags(root: Path | str | bytes) -> None:
     """Make everything below `root` deletable again."""
     top = os.fsencode(root)
     for path in (top, *(os.path.join(top, path) for path in _walk(top, b"", True))):
@@ -200,7 +200,7 @@ def clear_flags(root: Union[Path, str, bytes]) -> None:
             set_flags(path, 0)
 
 
-def differences(expected: Mapping[bytes, Entry], actual: Mapping[bytes, Entry]) -> List[str]:
+def differences(expected: Mapping[bytes, Entry], actual: Mapping[bytes, Entry]) -> list[str]:
     """What is not as expected, one readable line per path; [] if the trees are equal."""
     lines = []
     for path in sorted(expected.keys() | actual.keys()):
@@ -221,7 +221,7 @@ def differences(expected: Mapping[bytes, Entry], actual: Mapping[bytes, Entry]) 
     return lines
 
 
-def temporary_files(root: Union[Path, str, bytes]) -> List[bytes]:
+def temporary_files(root: Path | str | bytes) -> list[bytes]:
     """Every path below `root` with a name of the core's temporary files."""
     top = os.fsencode(root)
     found = []
@@ -280,7 +280,7 @@ network:
 """
 NETWORK = b"[Match]\nName=eth2\n\n[Network]\nDHCP=yes\n"
 
-REALISTIC: Mapping[bytes, Tuple[int, bytes]] = {
+REALISTIC: Mapping[bytes, tuple[int, bytes]] = {
     b"etc/sysconfig/network": (0o644, b"NETWORKING=yes\n"),
     b"etc/sysconfig/network-scripts/ifcfg-lo": (0o644, b"DEVICE=lo\nIPADDR=127.0.0.1\n"),
     b"etc/sysconfig/network-scripts/ifcfg-bond0": (0o644, IFCFG_BOND),
@@ -311,11 +311,11 @@ REALISTIC: Mapping[bytes, Tuple[int, bytes]] = {
 
 
 def write(
-    root: Union[Path, bytes],
-    path: Union[str, bytes],
+    root: Path | bytes,
+    path: str | bytes,
     content: bytes = b"",
     mode: int = 0o644,
-    mtime_ns: Optional[int] = None,
+    mtime_ns: int | None = None,
 ) -> bytes:
     """Create or overwrite one file and the directories above it; its full path."""
     full = join(root, path)
@@ -328,11 +328,11 @@ def write(
     return full
 
 
-def join(root: Union[Path, str, bytes], path: Union[str, bytes, Path]) -> bytes:
+def join(root: Path | str | bytes, path: str | bytes | Path) -> bytes:
     return os.path.join(os.fsencode(root), os.fsencode(path))
 
 
-def age(root: Union[Path, str, bytes]) -> None:
+def age(root: Path | str | bytes) -> None:
     """Give every path a modification time of its own, long ago, to the nanosecond."""
     top = os.fsencode(root)
     paths = sorted(_walk(top, b"", False), reverse=True)  # children before parents
@@ -341,13 +341,13 @@ def age(root: Union[Path, str, bytes]) -> None:
         os.utime(os.path.join(top, path), ns=(when, when), follow_symlinks=False)
 
 
-def empty(root: Union[Path, str, bytes]) -> None:
+def empty(root: Path | str | bytes) -> None:
     """Only the directories a host always has."""
     for directory in (b"etc", b"var/lib"):
         os.makedirs(join(root, directory), exist_ok=True)
 
 
-def realistic(root: Union[Path, str, bytes]) -> Tree:
+def realistic(root: Path | str | bytes) -> Tree:
     """Build the realistic tree below `root`; what it looks like."""
     empty(root)
     for path, (mode, content) in REALISTIC.items():
@@ -364,7 +364,7 @@ LONG = b"etc/network/interfaces.d/" + b"long-name-" * 20
 DEEP = b"etc/systemd/network/" + b"/".join([b"a-rather-long-directory-name-%d" % i for i in range(8)])
 
 
-def thorny(root: Union[Path, str, bytes]) -> Tree:
+def thorny(root: Path | str | bytes) -> Tree:
     """The realistic tree and all that is hard to put back."""
     realistic(root)
     top = os.fsencode(root)
@@ -393,7 +393,7 @@ def thorny(root: Union[Path, str, bytes]) -> Tree:
     return capture(root)
 
 
-def lock_out(root: Union[Path, str, bytes]) -> Tree:
+def lock_out(root: Path | str | bytes) -> Tree:
     """Edit the realistic tree the way that locks its owner out, every kind of edit once."""
     top = os.fsencode(root)
     scripts = b"etc/sysconfig/network-scripts/"
@@ -412,7 +412,7 @@ def lock_out(root: Union[Path, str, bytes]) -> Tree:
     return capture(root)
 
 
-def rewrite(root: Union[Path, bytes], path: bytes, content: bytes) -> None:
+def rewrite(root: Path | bytes, path: bytes, content: bytes) -> None:
     """Replace a file the way careful editors do: a new inode, renamed over it."""
     full = join(root, path)
     mode = stat.S_IMODE(os.lstat(full).st_mode)
@@ -437,7 +437,7 @@ COMPACT = (
 )
 
 
-def compact(root: Union[Path, str, bytes]) -> Tree:
+def compact(root: Path | str | bytes) -> Tree:
     """The part of the realistic tree that `lock_out` edits, a pair of hard links and a link.
 
     For loops that run an operation once for each of its system calls.

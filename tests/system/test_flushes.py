@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Callable, Dict
+from typing import Callable
 
 import pytest
 
@@ -61,7 +61,7 @@ def start_flushes(helper: Helper, image: images.Image, files: int) -> int:
 
 def test_start_is_at_most_four_flushes(helper: Helper, filesystem: images.Image) -> None:
     """Start costs at most 4 flushes for 1 file and for 100, on ext4, xfs and btrfs."""
-    counts: Dict[int, int] = {files: start_flushes(helper, filesystem, files) for files in (1, 100)}
+    counts: dict[int, int] = {files: start_flushes(helper, filesystem, files) for files in (1, 100)}
     assert 1 <= counts[1] <= START_AT_MOST
     assert counts[100] == counts[1]
 
