@@ -10,35 +10,19 @@
  */
 #include "change.h"
 
+#include "durable.h"
 #include "restore.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { TRIES = 5, PAUSE_MS = 20 };
 
 static const char NOTHING_DONE[] = "nothing was saved, nothing was changed";
 static const char STAYS_OPEN[] = "the change stays open, no file was touched";
 static const char NOT_TOUCHED[] = "no configuration file was touched, the snapshot is kept";
-static const char NOT_KEPT[] = "the disk is full: the replaced files could not be kept";
-static const char PARTLY[] = "everything else was restored; the change stays open, "
-                             "run rollback again when the cause is mended";
-
-/* The first thing to say is said, of `path` if that is not "". */
-static void notice(struct change_result *ret, const char *path, const char *words)
-{
-    size_t n;
-
-    if (ret->notice[0])
-        return;
-    error_printable(ret->notice, sizeof(ret->notice) / 2, path);
-    n = strlen(ret->notice);
-    snprintf(ret->notice + n, sizeof(ret->notice) - n, "%s%s", n ? ": " : "", words);
-}
 
 /* ---- opening ---- */
 
@@ -130,19 +114,6 @@ static int token_check(const struct manifest *m, const char *token, struct error
 
 /* ---- start ---- */
 
-static void fill_manifest(struct manifest *m, enum archive_kind kind)
-{
-    unsigned char id[8];
-
-    *m = (struct manifest){ .kind = kind, .started = sys_now(), .clock = sys_boottime(),
-                            .uid = geteuid(), .pid = (uint32_t)getpid() };
-    sys_random(id, sizeof(id));
-    for (size_t i = 0; i < sizeof(id); i++)
-        snprintf(m->id + 2 * i, 3, "%02x", id[i]);
-    sys_program(m->program, sizeof(m->program));
-    sys_boot_id(m->boot);
-}
-
 /*
  * Room for every saved file to be written anew, and a mebibyte for what the
  * rollback keeps of the files it replaces.
@@ -205,7 +176,7 @@ static int start(int root, enum archive_kind kind, const struct change_options *
     if (open_locked(&store, &dirs, true, err) < 0 || refuse_open(&store, err) ||
         store_clean(&store, err))
         return -1;
-    fill_manifest(&m, kind);
+    snapshot_describe(&m, kind);
     memcpy(m.note, options->note, sizeof(m.note));
     m.deadline = options->deadline;
     token_set(&m, options->token);
@@ -229,80 +200,7 @@ int change_start(int root, unsigned flags, const struct change_options *options,
                                                         : NOTHING_DONE);
 }
 
-/* ---- what is there now ---- */
-
-static int list_live(struct snapshot *s, struct dirs *dirs, struct listing *live,
-                     struct error *err)
-{
-    if (s->manifest.kind == ARCHIVE_WHOLE)
-        return listing_of_scope(live, &s->scope, dirs, LISTING_COMPARE, err);
-    return listing_of_paths(live, &s->files, dirs, true, err);
-}
-
-/*
- * The time before which an inode must have been touched last, to be trusted to
- * be as it was at start without reading it; false if none can be.  Not after a
- * reboot: a power cut can leave content on disk that is newer than its times.
- * And not within the minute before the start: a program that has the file
- * mapped changes the time only when it first writes to a page that is clean,
- * and pages stay dirty for half a minute.
- */
-static bool trusted_since(const struct snapshot *s, struct stamp *ret)
-{
-    char boot[NCF_BOOT_SIZE];
-
-    sys_boot_id(boot);
-    *ret = s->manifest.started;
-    ret->sec -= 60;
-    return boot[0] && !strcmp(boot, s->manifest.boot);
-}
-
 /* ---- commit ---- */
-
-static int sync_entry(struct dirs *dirs, const struct entry *e, struct error *err)
-{
-    AUTO_CLOSE fd = -1;
-
-    if (e->type != 'f' && e->type != 'd')
-        return 0; /* a link lives in its directory */
-    fd = entry_open(dirs, e, err);
-    if (fd < 0)
-        return -1;
-    if (sys_fsync(fd, e->path))
-        return error_file(err, e->type == 'd' ? STEP_SYNC_DIRECTORY : STEP_SYNC, errno, e->path);
-    return 0;
-}
-
-/*
- * Makes durable what was written since `started`, but for the entries in
- * `except`, if there is one.  Files before the directories that name them: the
- * listing backwards has them in this order.
- */
-static int sync_touched(struct dirs *dirs, const struct listing *saved, struct stamp started,
-                        const struct listing *live, const bool *except, struct error *err)
-{
-    bool sync_root = false;
-    size_t j = saved->count; /* of the saved entries from here on, none belongs to what is left */
-
-    for (size_t i = live->count; i-- > 0;) {
-        const struct entry *now = &live->entry[i], *was;
-
-        while (j > 0 && path_compare(saved->entry[j - 1].path, now->path) > 0)
-            j--;
-        was = j > 0 && !strcmp(saved->entry[j - 1].path, now->path) ? &saved->entry[j - 1] : NULL;
-
-        if (now->type == '-' || (except && except[i]) ||
-            (was && !entry_touched(&was->st, &now->st, started)))
-            continue;
-        if (sync_entry(dirs, now, err))
-            return -1;
-        sync_root = sync_root || (path_parent(now->path) == 0 &&
-                                  (!was || was->st.ino != now->st.ino));
-    }
-    if (sync_root && sys_fsync(dirs->root, "."))
-        return error_file(err, STEP_SYNC_DIRECTORY, errno, ".");
-    return 0;
-}
 
 /* A damaged snapshot can be dropped, but says not which files changed: all are synced. */
 static int sync_whole_scope(struct dirs *dirs, struct error *err)
@@ -315,7 +213,7 @@ static int sync_whole_scope(struct dirs *dirs, struct error *err)
         listing_of_scope(&live, &scope, dirs, LISTING_COMPARE, err) ||
         restore_remove_leftovers(&live, dirs, err))
         return -1;
-    return sync_touched(dirs, &nothing, (struct stamp){ 0, 0 }, &live, NULL, err);
+    return durable_sync(dirs, &nothing, (struct stamp){ 0, 0 }, &live, NULL, err);
 }
 
 static int commit(int root, const char *token, struct store *store, struct change_result *ret,
@@ -336,15 +234,15 @@ static int commit(int root, const char *token, struct store *store, struct chang
         if (!snapshot_is_damaged(err))
             return -1;
         error_clear(err);
-        notice(ret, "", "the snapshot was damaged; it is dropped, the present files are kept");
+        result_notice(ret, "", "the snapshot was damaged; it is dropped, the present files are kept");
         return store_clean_temp(store, err) || sync_whole_scope(&dirs, err) ? -1 : 0;
     }
     memcpy(ret->id, s.manifest.id, sizeof(ret->id));
     if (token_check(&s.manifest, token, err) || store_clean_temp(store, err) ||
-        list_live(&s, &dirs, &live, err) ||
+        snapshot_list_live(&s, &dirs, &live, err) ||
         restore_remove_leftovers(&live, &dirs, err))
         return -1;
-    return sync_touched(&dirs, &s.files, s.manifest.started, &live, NULL, err);
+    return durable_sync(&dirs, &s.files, s.manifest.started, &live, NULL, err);
 }
 
 int change_commit(int root, const char *token, struct change_result *ret, struct error *err)
@@ -361,205 +259,6 @@ int change_commit(int root, const char *token, struct change_result *ret, struct
 
 /* ---- rollback ---- */
 
-/* One step towards `saved`, shared by rollback and by putting a discarded configuration back. */
-struct replacement {
-    struct dirs *dirs;
-    struct store *store;
-    struct snapshot *target;     /* what shall be */
-    const struct manifest *open; /* of the change */
-    struct change_result *ret;
-};
-
-static int add_discarded_entry(struct listing *l, const struct entry *e, bool context,
-                               struct error *err)
-{
-    struct entry copy = *e;
-
-    copy.context = context;
-    copy.saved = false;
-    return listing_add(l, &copy) ? 0 : error_file(err, STEP_MEMORY, ENOMEM, e->path);
-}
-
-/*
- * What is there now of all that differs: added and changed files, and for
- * removed ones that they were not there.  Directories come along as context.
- */
-static int list_discarded(struct listing *l, const struct listing *live,
-                          const struct differences *d, struct error *err)
-{
-    size_t j = 0;
-
-    for (size_t i = 0; i < d->count; i++) {
-        const struct difference *it = &d->item[i];
-        const char *path = it->saved ? it->saved->path : it->live->path;
-        struct entry nothing = { .path = path, .type = '-' };
-        const struct entry *now = it->live && it->live->type != '-' ? it->live : &nothing;
-
-        for (; j < live->count && path_compare(live->entry[j].path, path) <= 0; j++)
-            if (live->entry[j].type == 'd' && strcmp(live->entry[j].path, path) != 0 &&
-                add_discarded_entry(l, &live->entry[j], true, err))
-                return -1;
-        if (it->unreadable)
-            continue; /* what can't be read can't be kept */
-        if (add_discarded_entry(l, now, it->quiet && now->type == 'd', err))
-            return -1;
-    }
-    return listing_find_links(l, err);
-}
-
-static int keep_discarded(const struct replacement *r, const struct listing *live,
-                          const struct differences *d, struct error *err)
-{
-    AUTO_LISTING files = { 0 };
-    AUTO_DISCARDED before = { 0 };
-    const struct scope nothing = { 0 };
-    struct manifest m;
-    char name[STORE_NAME_SIZE];
-
-    fill_manifest(&m, ARCHIVE_DISCARDED);
-    memcpy(m.id, r->open->id, sizeof(m.id));
-    memcpy(m.note, r->open->note, sizeof(m.note));
-    if (list_discarded(&files, live, d, err) || store_list_discarded(r->store, &before, err))
-        return -1;
-    store_discarded_name(before.count ? before.item[before.count - 1].id + 1 : 1, name);
-    if (snapshot_write(r->store->fd, &m, &nothing, &files, r->dirs, NULL, err) ||
-        store_publish(r->store, name, err))
-        return -1;
-    snprintf(r->ret->discarded, sizeof(r->ret->discarded), PATH_STATE "/%s", name);
-    return 0;
-}
-
-static bool no_room(const struct error *err)
-{
-    return err->sys == ENOSPC || err->sys == EDQUOT;
-}
-
-/* Reaching the host goes before keeping what made it unreachable, but only when there is no room. */
-static int keep_discarded_if_room(const struct replacement *r, const struct listing *live,
-                                  const struct differences *d, struct error *err)
-{
-    if (keep_discarded(r, live, d, err) == 0)
-        return 0;
-    if (!no_room(err))
-        return -1;
-    store_release_reserve(r->store);
-    error_clear(err);
-    if (keep_discarded(r, live, d, err) == 0)
-        return 0;
-    if (!no_room(err))
-        return -1;
-    error_clear(err);
-    notice(r->ret, "", NOT_KEPT);
-    return 0;
-}
-
-static void count(struct change_result *ret, const struct differences *d)
-{
-    for (size_t i = 0; i < d->count; i++) {
-        if (d->item[i].quiet)
-            continue;
-        if (d->item[i].unreadable)
-            notice(ret, d->item[i].live->path,
-                   "could not be read, so it was replaced without being kept");
-        if (d->item[i].saved && d->item[i].saved->type == 's') {
-            notice(ret, d->item[i].saved->path,
-                   "was a device, socket or FIFO, which start does not save: it is left as it is");
-            continue;
-        }
-        ret->added += d->item[i].kind == NCF_DIFF_ADDED;
-        ret->removed += d->item[i].kind == NCF_DIFF_REMOVED;
-        ret->changed += d->item[i].kind == NCF_DIFF_CHANGED;
-        ret->metadata += d->item[i].kind == NCF_DIFF_METADATA;
-    }
-}
-
-static bool replaces_something(const struct differences *d)
-{
-    for (size_t i = 0; i < d->count; i++)
-        if (!d->item[i].quiet && !(d->item[i].saved && d->item[i].saved->type == 's'))
-            return true;
-    return false;
-}
-
-/*
- * A file that is as it was saved may have been written so only a moment ago, by
- * hand or by a rollback that was killed before its sync: then nothing differs,
- * but nothing is durable either.  What does differ is synced when restored.
- */
-static int sync_same(const struct replacement *r, struct listing *live,
-                     const struct differences *d, struct error *err)
-{
-    bool *differs = calloc(live->count ? live->count : 1, sizeof(*differs));
-    int result;
-
-    if (!differs)
-        return error_file(err, STEP_MEMORY, ENOMEM, "");
-    for (size_t i = 0; i < d->count; i++) {
-        const struct entry *now = d->item[i].live;
-        const struct entry *parent =
-            listing_find_parent(live, now ? now->path : d->item[i].saved->path);
-
-        if (now)
-            differs[now - live->entry] = true;
-        if (parent)
-            differs[parent - live->entry] = true;
-    }
-    result = sync_touched(r->dirs, &r->target->files, r->target->manifest.started, live, differs,
-                          err);
-    free(differs);
-    return result;
-}
-
-static int replace_once(const struct replacement *r, bool first, struct error *err)
-{
-    AUTO_LISTING live = { 0 };
-    AUTO_DIFFERENCES d = { 0 };
-    struct restore work = { .saved = &r->target->files, .content = &r->target->content,
-                            .live = &live, .differences = &d, .dirs = r->dirs,
-                            .store = r->store };
-    struct stamp trusted;
-    int restored;
-
-    if (store_clean_temp(r->store, err) || list_live(r->target, r->dirs, &live, err) ||
-        compare(&d, work.saved, work.content, &live, r->dirs,
-                trusted_since(r->target, &trusted) ? &trusted : NULL, true, err) ||
-        restore_remove_leftovers(&live, r->dirs, err) || sync_same(r, &live, &d, err))
-        return error_state(err, NOT_TOUCHED);
-    if (first)
-        count(r->ret, &d); /* a further try only sees what the first left */
-    if (d.count == 0)
-        return 0;
-    if (replaces_something(&d) && keep_discarded_if_room(r, &live, &d, err))
-        return error_state(err, NOT_TOUCHED);
-    work.sacrifice = r->ret->discarded[0] ? path_name(r->ret->discarded) : NULL;
-    restored = restore_differences(&work, &r->ret->failed, err);
-    if (r->ret->discarded[0] && !work.sacrifice) {
-        r->ret->discarded[0] = '\0';
-        notice(r->ret, "", NOT_KEPT);
-    }
-    if (restored == 0)
-        return 0;
-    if (d.loud == 0 && err->sys == EROFS) {
-        error_clear(err); /* only times of directories, on a filesystem nobody can write to */
-        r->ret->failed = 0;
-        return 0;
-    }
-    return error_state(err, PARTLY);
-}
-
-/* Somebody may be writing at this very moment; what he writes is kept and replaced like the rest. */
-static int replace(const struct replacement *r, struct error *err)
-{
-    for (int tries = 1;; tries++) {
-        if (replace_once(r, tries == 1, err) == 0)
-            return 0;
-        if (err->step != STEP_CHANGING || tries == TRIES)
-            return -1;
-        error_clear(err);
-        sys_sleep_ms(PAUSE_MS);
-    }
-}
-
 static bool nothing_differed(const struct change_result *ret)
 {
     return ret->changed + ret->added + ret->removed + ret->metadata == 0;
@@ -574,12 +273,12 @@ static int retire(struct store *store, struct change_result *ret, struct error *
             return error_state(err, "every file is as it was saved; the change is not closed yet, "
                                     "run rollback again");
         error_clear(err);
-        notice(ret, "", "the state directory is read-only: every file is as it was saved, but the "
+        result_notice(ret, "", "the state directory is read-only: every file is as it was saved, but the "
                         "change stays open until a rollback can remove the snapshot");
         return 0;
     }
     if (ret->discarded[0] && store_prune_discarded(store, &ignored))
-        notice(ret, "", "old discarded configurations could not be removed");
+        result_notice(ret, "", "old discarded configurations could not be removed");
     return 0;
 }
 
@@ -597,7 +296,7 @@ int change_rollback(int root, struct change_result *ret, struct error *err)
     /* All of it, before the first live file changes: half a snapshot must restore nothing. */
     if (snapshot_verify(&s, err))
         return error_state(err, NOT_TOUCHED);
-    if (replace(&r, err))
+    if (replace_live(&r, err))
         return -1;
     return retire(&store, ret, err);
 }
@@ -722,10 +421,10 @@ static int put_back(int root, unsigned long long id, struct change_result *ret,
         return error_set(err, NCF_EFILE, STEP_NOT_A_SNAPSHOT, 0, discarded.name);
     if (there < 0 || snapshot_verify(&discarded, err) || snapshot_verify(&s, err) ||
         store_clean_temp(&store, err) || cover(&store, &dirs, &s, &discarded, err) ||
-        replace(&r, err))
+        replace_live(&r, err))
         return -1;
     if (ret->discarded[0] && store_prune_discarded(&store, &ignored))
-        notice(ret, "", "old discarded configurations could not be removed");
+        result_notice(ret, "", "old discarded configurations could not be removed");
     return 0;
 }
 
@@ -762,10 +461,10 @@ int change_diff(int root, struct snapshot *s, struct listing *live, struct diffe
     dirs_init(&dirs, root);
     if (there == 0)
         return error_set(err, NCF_EINVALIDOP, STEP_NOT_OPEN, 0, "");
-    if (there < 0 || snapshot_verify(s, err) || list_live(s, &dirs, live, err))
+    if (there < 0 || snapshot_verify(s, err) || snapshot_list_live(s, &dirs, live, err))
         return -1;
     return compare(ret, &s->files, &s->content, live, &dirs,
-                   trusted_since(s, &trusted) ? &trusted : NULL, false, err);
+                   snapshot_trusts_before(s, &trusted) ? &trusted : NULL, false, err);
 }
 
 int change_scope(int root, struct scope *ret, struct error *err)

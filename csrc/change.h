@@ -3,20 +3,12 @@
 #define NCF_CHANGE_H
 
 #include "compare.h"
-#include "store.h"
+#include "replace.h"
 
 struct change_options {
     char note[NCF_NOTE_SIZE];
     char token[NCF_NOTE_SIZE]; /* "" for none */
     unsigned deadline;
-};
-
-/* What an operation did, for people. */
-struct change_result {
-    uint64_t changed, added, removed, metadata, failed, saved, refused;
-    char id[NCF_ID_SIZE];
-    char discarded[STORE_NAME_SIZE + sizeof(PATH_STATE)]; /* path, "" if none */
-    char notice[1280];                                    /* "" if there is nothing to say */
 };
 
 /* `root` is an open directory everywhere. */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { WINDOW = 256 * 1024, WRITE_BUFFER = 1024 * 1024, HEAD_ROOM = 16 * 1024 };
 #define TEMP_PATH PATH_STATE "/" PATH_TEMP
@@ -142,7 +143,44 @@ bool snapshot_is_damaged(const struct error *err)
            err->step <= STEP_SNAPSHOT_PATH && err->step != STEP_VERSION;
 }
 
+int snapshot_list_live(struct snapshot *s, struct dirs *dirs, struct listing *live,
+                       struct error *err)
+{
+    if (s->manifest.kind == ARCHIVE_WHOLE)
+        return listing_of_scope(live, &s->scope, dirs, LISTING_COMPARE, err);
+    return listing_of_paths(live, &s->files, dirs, true, err);
+}
+
+/*
+ * Not after a reboot: a power cut can leave content on disk that is newer than
+ * its times.  And not within the minute before the start: a program that has
+ * the file mapped changes the time only when it first writes to a page that is
+ * clean, and pages stay dirty for half a minute.
+ */
+bool snapshot_trusts_before(const struct snapshot *s, struct stamp *ret)
+{
+    char boot[NCF_BOOT_SIZE];
+
+    sys_boot_id(boot);
+    *ret = s->manifest.started;
+    ret->sec -= 60;
+    return boot[0] && !strcmp(boot, s->manifest.boot);
+}
+
 /* ---- writing ---- */
+
+void snapshot_describe(struct manifest *m, enum archive_kind kind)
+{
+    unsigned char id[8];
+
+    *m = (struct manifest){ .kind = kind, .started = sys_now(), .clock = sys_boottime(),
+                            .uid = geteuid(), .pid = (uint32_t)getpid() };
+    sys_random(id, sizeof(id));
+    for (size_t i = 0; i < sizeof(id); i++)
+        snprintf(m->id + 2 * i, 3, "%02x", id[i]);
+    sys_program(m->program, sizeof(m->program));
+    sys_boot_id(m->boot);
+}
 
 struct writer {
     int fd;

@@ -18,6 +18,9 @@ struct content {
 const unsigned char *content_at(struct content *c, uint64_t offset, size_t n, struct error *err);
 void content_free(struct content *c);
 
+/* Who starts a change, when and in which boot. */
+void snapshot_describe(struct manifest *m, enum archive_kind kind);
+
 /* An archive that was opened. */
 struct snapshot {
     int fd;
@@ -42,6 +45,15 @@ int snapshot_verify(struct snapshot *s, struct error *err);
 bool snapshot_is_damaged(const struct error *err);
 void snapshot_close(struct snapshot *s);
 #define AUTO_SNAPSHOT __attribute__((cleanup(snapshot_close))) struct snapshot
+
+/* What is there now of all that the snapshot covers; leftovers, too. */
+int snapshot_list_live(struct snapshot *s, struct dirs *dirs, struct listing *live,
+                       struct error *err);
+/*
+ * The time before which an inode must have been touched last, to be trusted to
+ * be as it was saved without reading it; false if none can be.
+ */
+bool snapshot_trusts_before(const struct snapshot *s, struct stamp *ret);
 
 /*
  * Writes an archive of `l` to PATH_TEMP in an open directory and makes the

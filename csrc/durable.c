@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Responsible for making durable what others wrote: editors do not sync.
+ * MUST NOT write; MUST sync rather too much than too little.
+ */
+#include "durable.h"
+
+#include <errno.h>
+#include <string.h>
+
+static int sync_entry(struct dirs *dirs, const struct entry *e, struct error *err)
+{
+    AUTO_CLOSE fd = -1;
+
+    if (e->type != 'f' && e->type != 'd')
+        return 0; /* a link lives in its directory */
+    fd = entry_open(dirs, e, err);
+    if (fd < 0)
+        return -1;
+    if (sys_fsync(fd, e->path))
+        return error_file(err, e->type == 'd' ? STEP_SYNC_DIRECTORY : STEP_SYNC, errno, e->path);
+    return 0;
+}
+
+/* Files before the directories that name them: the listing backwards has them in this order. */
+int durable_sync(struct dirs *dirs, const struct listing *saved, struct stamp started,
+                 const struct listing *live, const bool *except, struct error *err)
+{
+    bool sync_root = false;
+    size_t j = saved->count; /* of the saved entries from here on, none belongs to what is left */
+
+    for (size_t i = live->count; i-- > 0;) {
+        const struct entry *now = &live->entry[i], *was;
+
+        while (j > 0 && path_compare(saved->entry[j - 1].path, now->path) > 0)
+            j--;
+        was = j > 0 && !strcmp(saved->entry[j - 1].path, now->path) ? &saved->entry[j - 1] : NULL;
+
+        if (now->type == '-' || (except && except[i]) ||
+            (was && !entry_touched(&was->st, &now->st, started)))
+            continue;
+        if (sync_entry(dirs, now, err))
+            return -1;
+        sync_root = sync_root || (path_parent(now->path) == 0 &&
+                                  (!was || was->st.ino != now->st.ino));
+    }
+    if (sync_root && sys_fsync(dirs->root, "."))
+        return error_file(err, STEP_SYNC_DIRECTORY, errno, ".");
+    return 0;
+}

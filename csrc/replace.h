@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef NCF_REPLACE_H
+#define NCF_REPLACE_H
+
+#include "snapshot.h"
+#include "store.h"
+
+/* What an operation did, for people. */
+struct change_result {
+    uint64_t changed, added, removed, metadata, failed, saved, refused;
+    char id[NCF_ID_SIZE];
+    char discarded[STORE_NAME_SIZE + sizeof(PATH_STATE)]; /* path, "" if none */
+    char notice[1280];                                    /* "" if there is nothing to say */
+};
+
+/* The first thing to say is said, of `path` if that is not "". */
+void result_notice(struct change_result *ret, const char *path, const char *words);
+
+/* Shared by rollback and by putting a discarded configuration back. */
+struct replacement {
+    struct dirs *dirs;
+    struct store *store;         /* locked */
+    struct snapshot *target;     /* what shall be; verified */
+    const struct manifest *open; /* of the change */
+    struct change_result *ret;
+};
+
+/*
+ * Makes the live configuration that of the target, durably, and keeps what it
+ * replaces.  Where nothing differs, nothing is written.
+ */
+int replace_live(const struct replacement *r, struct error *err);
+
+#endif
