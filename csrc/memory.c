@@ -87,10 +87,19 @@ static bool buffer_room(struct buffer *b, size_t n)
 
 void buffer_add(struct buffer *b, const void *bytes, size_t n)
 {
+    const char *from = bytes;
+    char *to;
+
     if (n == 0 || !buffer_room(b, n))
         return;
-    memcpy(b->data + b->len, bytes, n);
+    to = b->data + b->len;
     b->len += n;
+    /* Most additions are a few bytes, for which a call costs more than the bytes. */
+    if (n > 16)
+        memcpy(to, from, n);
+    else
+        while (n--)
+            *to++ = *from++;
 }
 
 void buffer_text(struct buffer *b, const char *text)

@@ -55,13 +55,35 @@ def check_now(core: Core, operation: Operation, world: World) -> None:
 
 
 @pytest.mark.parametrize("operation", operations.ALL, ids=str)
-def test_boot_after_a_kill_at_every_call(
+def test_boot_after_a_kill_at_every_change(
     core: Core, helper: Helper, fast_dir: Path, operation: Operation
 ) -> None:
     """Whenever it was killed, boot leaves the old tree; or the new one, where commit was done."""
     calls = operations.events(core, fast_dir, operation)
     assert len(calls) > 10
-    for k in range(1, len(calls) + 1):
+    boot_after_kills(core, helper, fast_dir, operation, calls, operations.kill_points(calls))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", [operations.COMMIT, operations.ROLLBACK], ids=str)
+def test_boot_after_a_kill_between_reads(
+    core: Core, helper: Helper, fast_dir: Path, operation: Operation
+) -> None:
+    """The same before every single call, those included between which nothing changes on disk."""
+    calls = operations.events(core, fast_dir, operation)
+    every = list(range(1, len(calls) + 1))
+    boot_after_kills(core, helper, fast_dir, operation, calls, every)
+
+
+def boot_after_kills(
+    core: Core,
+    helper: Helper,
+    fast_dir: Path,
+    operation: Operation,
+    calls: list[seam.Event],
+    points: list[int],
+) -> None:
+    for k in points:
         world = killed(core, fast_dir, operation, k)
         where = f"killed before call {k}, {calls[k - 1]}"
         check_now(core, operation, world)
@@ -75,12 +97,12 @@ def test_boot_after_a_kill_at_every_call(
 
 
 @pytest.mark.parametrize("operation", operations.ALL, ids=str)
-def test_calling_again_after_a_kill_at_every_call(
+def test_calling_again_after_a_kill_at_every_change(
     core: Core, fast_dir: Path, operation: Operation
 ) -> None:
     """Without a reboot, the next process can repeat the call, or finish the change, too."""
     calls = operations.events(core, fast_dir, operation)
-    for k in range(1, len(calls) + 1, 3):
+    for k in operations.kill_points(calls):
         world = killed(core, fast_dir, operation, k)
         root, where = world.root, f"killed before call {k}, {calls[k - 1]}"
         if operation in (operations.START, operations.START_ON_WRITE):
@@ -109,9 +131,9 @@ def test_calling_again_after_a_kill_at_every_call(
 @pytest.mark.slow
 def test_boot_killed_after_a_kill(core: Core, helper: Helper, fast_dir: Path) -> None:
     """A rollback that was killed, then killed again in its second run, is finished by the third."""
-    calls = len(operations.events(core, fast_dir, operations.ROLLBACK))
-    for first in range(5, calls, 17):
-        for second in range(5, calls, 13):
+    points = operations.kill_points(operations.events(core, fast_dir, operations.ROLLBACK))
+    for first in points[::5]:
+        for second in points[::3]:
             world = killed(core, fast_dir, operations.ROLLBACK, first)
 
             def again(root: Path = world.root, k: int = second) -> None:

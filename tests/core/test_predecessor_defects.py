@@ -23,8 +23,8 @@ SCRIPTS = "etc/sysconfig/network-scripts"
 
 
 def kill_each(core: Core, directory: Path, operation: operations.Operation):  # type: ignore[no-untyped-def]
-    """A world for every third call the operation was killed before; for all: test_killed_anywhere.py."""
-    for k in range(1, len(operations.events(core, directory, operation)) + 1, 3):
+    """A world for every state on disk in which a kill can leave the operation."""
+    for k in operations.kill_points(operations.events(core, directory, operation)):
         world = operation.prepare(core, directory / f"host-{k}")
 
         def child(root: Path = world.root, k: int = k) -> None:

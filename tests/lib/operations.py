@@ -109,6 +109,17 @@ _CHANGING = {
 }  # fmt: skip
 
 
+def kill_points(seen: list[seam.Event]) -> list[int]:
+    """Before which calls, numbered from 1, a kill leaves a disk that no earlier kill leaves.
+
+    Reading changes nothing, so only the first call after a changing one, the
+    very first and the very last count.
+    """
+    changing = _CHANGING | {"write", "fallocate", "ftruncate"}
+    after = [k + 1 for k, event in enumerate(seen, 1) if event.call in changing]
+    return sorted({1, len(seen), *after} - {len(seen) + 1})
+
+
 def live_writes(seen: list[seam.Event]) -> list[int]:
     """Where the live tree is modified: every changing call that is not the state directory's."""
     return [
