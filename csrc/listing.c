@@ -164,7 +164,8 @@ static void names_sort(struct names *n)
 {
     size_t kept = 0;
 
-    qsort(n->name, n->count, sizeof(*n->name), name_order);
+    if (n->count)
+        qsort(n->name, n->count, sizeof(*n->name), name_order);
     for (size_t i = 0; i < n->count; i++)
         if (i == 0 || strcmp(n->name[i], n->name[kept - 1]) != 0)
             n->name[kept++] = n->name[i];

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import forks, ncf, tree
+from lib import forks, ncf, snapshot, tree
 from lib.ncf import Core, NcfError
 
 THIRTY_DAYS = 30 * 86400
@@ -242,3 +242,38 @@ def test_equal_tokens_are_stored_differently(core: Core, root: Path) -> None:
             handle.commit()
     assert stored[0] != stored[1]
     assert len(stored[0]) == 1
+
+
+def rebooted(root: Path) -> None:
+    """Make the open change one of an earlier boot."""
+
+    def edit(lines: list[bytes]) -> list[bytes]:
+        boot = b"boot 01234567-89ab-cdef-0123-456789abcdef"
+        return [boot if line.startswith(b"boot ") else line for line in lines]
+
+    snapshot.rewrite(tree.join(root, tree.SNAPSHOT), edit)
+
+
+def test_status_after_a_reboot(core: Core, root: Path) -> None:
+    """After a reboot the status says so, and a deadline has passed whatever the clocks say."""
+    with core.open(root) as handle:
+        handle.set_options(deadline=THIRTY_DAYS)
+        handle.start()
+    rebooted(root)
+    status = core.status(root)
+    assert status.open == 1
+    assert status.same_boot == 0
+    assert status.boot == b"01234567-89ab-cdef-0123-456789abcdef"
+    assert status.deadline_left < 0
+
+
+@pytest.mark.parametrize("close", ["commit", "rollback"])
+def test_a_change_of_an_earlier_boot_can_be_closed(core: Core, root: Path, close: str) -> None:
+    """A change belongs to the host, not to the boot that started it."""
+    before = tree.realistic(root)
+    core.start(root)
+    rebooted(root)
+    edited = tree.lock_out(root)
+    getattr(core, close)(root)
+    wanted = edited if close == "commit" else before
+    assert tree.differences(wanted, tree.capture(root)) == []

@@ -1,0 +1,134 @@
+"""Faults the kernel deals to the real helper, by strace: failing calls, kills, interruptions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lib import operations, trace, tree
+from lib.helper import DONE, FAILED, Helper
+from lib.ncf import Core
+
+SIGKILL = 9
+
+
+def injected(helper: Helper, root: Path, command: str, *rules: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the helper with strace's `inject` rules."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed")
+    options = [word for rule in rules for word in ("-e", f"inject={rule}")]
+    done = subprocess.run(
+        [strace, "-f", "-qq", "-o", "/dev/null", *options, str(helper.path), "--root", str(root), command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ.get("PATH", "")},
+    )
+    if "ptrace" in done.stderr.lower():
+        pytest.skip(f"strace may not trace here: {done.stderr.strip()}")
+    return done
+
+
+def count(helper: Helper, core: Core, directory: Path, operation: operations.Operation, call: str) -> int:
+    """How often the helper makes a call in an operation."""
+    world = operation.prepare(core, directory / "counted")
+    name = {"start": "change-begin", "commit": "change-commit", "rollback": "start"}[operation.name]
+    _, calls = trace.helper(helper.path, ["--root", world.root, name], directory)
+    return len([row for row in calls if row.name == call])
+
+
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
+@pytest.mark.parametrize("call", ["fsync", "renameat", "unlinkat", "fchmod", "mkdirat", "getdents64", "flock"])
+def test_a_call_that_fails_during_boot(
+    helper: Helper, core: Core, fast_dir: Path, call: str, error: str
+) -> None:
+    """Whichever call of this name fails at boot, exit status and files tell the same story; the next boot ends it."""
+    for k in range(1, count(helper, core, fast_dir, operations.ROLLBACK, call) + 1):
+        world = operations.ROLLBACK.prepare(core, fast_dir / f"host-{k}")
+        done = injected(helper, world.root, "start", f"{call}:error={error}:when={k}")
+        restored = tree.differences(world.old, tree.capture(world.root)) == []
+        if done.returncode == DONE:
+            assert restored and not operations.is_open(world.root), (k, done.stderr)
+        else:
+            assert done.returncode == FAILED
+            assert done.stderr.startswith("networking-config: start: "), done.stderr
+            assert operations.is_open(world.root) or restored, (k, done.stderr)
+        assert operations.torn_files(world) == []
+        assert helper.boot(world.root) == DONE
+        assert tree.differences(world.old, tree.capture(world.root)) == [], (k, done.stderr)
+        assert operations.leftovers(world.root) == []
+        shutil.rmtree(world.root)
+
+
+@pytest.mark.parametrize("call", ["write", "pwrite64", "fsync", "renameat", "unlinkat", "linkat", "symlinkat"])
+def test_a_kill_during_boot(helper: Helper, core: Core, fast_dir: Path, call: str) -> None:
+    """Boot that is killed at any call of this name is finished by the next boot."""
+    for k in range(1, count(helper, core, fast_dir, operations.ROLLBACK, call) + 1):
+        world = operations.ROLLBACK.prepare(core, fast_dir / f"host-{k}")
+        injected(helper, world.root, "start", f"{call}:signal=KILL:when={k}")
+        assert helper.boot(world.root) == DONE
+        assert tree.differences(world.old, tree.capture(world.root)) == [], k
+        assert operations.leftovers(world.root) == []
+        assert operations.lost_contents(world) == []
+        shutil.rmtree(world.root)
+
+
+def test_every_fsync_of_a_commit_fails(helper: Helper, core: Core, fast_dir: Path) -> None:
+    """A commit that can't make the new files durable exits 1, and boot goes back to the old ones."""
+    world = operations.COMMIT.prepare(core, fast_dir / "host")
+    done = injected(helper, world.root, "change-commit", "fsync:error=EIO")
+    assert done.returncode == FAILED
+    assert operations.is_open(world.root)
+    assert helper.boot(world.root) == DONE
+    assert tree.differences(world.old, tree.capture(world.root)) == []
+
+
+def test_interrupted_calls_are_repeated(helper: Helper, core: Core, fast_dir: Path) -> None:
+    """EINTR from a signal is no failure."""
+    world = operations.ROLLBACK.prepare(core, fast_dir / "host")
+    rules = [f"{call}:error=EINTR:when=1..4" for call in ("openat", "openat2", "read", "pread64", "write", "flock")]
+    done = injected(helper, world.root, "start", *rules)
+    assert (done.returncode, done.stderr) == (DONE, "")
+    assert tree.differences(world.old, tree.capture(world.root)) == []
+
+
+# What a filesystem may lack; for what a kernel may lack see test_old_kernel.py.
+LACKING = {
+    "fallocate": ["fallocate:error=EOPNOTSUPP"],
+    "extended attributes": ["flistxattr:error=EOPNOTSUPP", "llistxattr:error=EOPNOTSUPP"],
+}
+
+
+@pytest.mark.parametrize("rules", LACKING.values(), ids=LACKING)
+def test_lesser_filesystems(helper: Helper, fast_dir: Path, rules: list[str]) -> None:
+    """A change is started, rolled back and committed all the same."""
+    root = fast_dir / "host"
+    before = tree.compact(root)
+    done = injected(helper, root, "change-begin", *rules)
+    assert (done.returncode, done.stderr) == (DONE, "")
+    tree.lock_out(root)
+    done = injected(helper, root, "start", *rules)
+    assert (done.returncode, done.stderr) == (DONE, "")
+    assert tree.differences(before, tree.capture(root)) == []
+    assert injected(helper, root, "change-begin", *rules).returncode == DONE
+    edited = tree.lock_out(root)
+    assert injected(helper, root, "change-commit", *rules).returncode == DONE
+    assert tree.differences(edited, tree.capture(root)) == []
+    assert operations.leftovers(root) == []
+
+
+def test_start_refuses_a_link_on_the_way_without_openat2(helper: Helper, fast_dir: Path) -> None:
+    """Where openat2 is missing the way is walked part by part, and a link on it is an error too."""
+    root = fast_dir / "host"
+    tree.compact(root)
+    elsewhere = fast_dir / "elsewhere"
+    (root / "etc/systemd").rename(elsewhere)
+    (root / "etc/systemd").symlink_to(elsewhere)
+    done = injected(helper, root, "change-begin", "openat2:error=ENOSYS")
+    assert done.returncode == FAILED
+    assert "symbolic link" in done.stderr and "etc/systemd" in done.stderr
