@@ -34,8 +34,12 @@ class HeldLock:
         fcntl.flock(self._fd, fcntl.LOCK_EX)
 
     def wait_for_waiters(self, count: int = 1) -> None:
-        """Return when `count` callers are blocked on it."""
-        wait_for_waiters(self._state, count)
+        """Return when `count` callers are blocked on it; a failure lets them go on."""
+        try:
+            wait_for_waiters(self._state, count)
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let them go on."""
