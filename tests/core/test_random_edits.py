@@ -117,7 +117,7 @@ def apply(root: Path, edit: Edit) -> None:
         "symlink": lambda other: symlink(full, other),
         "chmod": lambda mode: None if full.is_symlink() else full.chmod(mode | 0o600),
         "touch": lambda when: os.utime(full, ns=(when, when), follow_symlinks=False),
-        "xattr": lambda value: os.setxattr(full, "user.x", value, follow_symlinks=False),
+        "xattr": lambda value: os.setxattr(full, "user.x", value[:1000], follow_symlinks=False),
         "fifo": lambda: fifo(full),
         "mkdir": lambda mode: full.mkdir(mode | 0o700),
         "chmod-directory": lambda mode: full.chmod(mode | 0o700),
