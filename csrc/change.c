@@ -23,6 +23,8 @@ enum { TRIES = 5, PAUSE_MS = 20 };
 static const char NOTHING_DONE[] = "nothing was saved, nothing was changed";
 static const char STAYS_OPEN[] = "the change stays open, no file was touched";
 static const char NOT_TOUCHED[] = "no configuration file was touched, the snapshot is kept";
+static const char DAMAGED[] = "no configuration file was touched, the snapshot is kept: take from "
+                              "it by hand what can be read (tar), then commit, which drops it";
 
 /* ---- opening ---- */
 
@@ -282,6 +284,13 @@ static int retire(struct store *store, struct change_result *ret, struct error *
     return 0;
 }
 
+static int not_begun(struct error *err)
+{
+    if (err->code == NCF_EINVALIDOP)
+        return -1;
+    return error_state(err, snapshot_is_damaged(err) ? DAMAGED : NOT_TOUCHED);
+}
+
 int change_rollback(int root, struct change_result *ret, struct error *err)
 {
     AUTO_DIRS dirs;
@@ -291,11 +300,11 @@ int change_rollback(int root, struct change_result *ret, struct error *err)
 
     dirs_init(&dirs, root);
     if (open_change(&store, &dirs, &s, STEP_NOT_OPEN_ROLLBACK, err))
-        return error_state(err, err->code == NCF_EINVALIDOP ? NULL : NOT_TOUCHED);
+        return not_begun(err);
     memcpy(ret->id, s.manifest.id, sizeof(ret->id));
     /* All of it, before the first live file changes: half a snapshot must restore nothing. */
     if (snapshot_verify(&s, err))
-        return error_state(err, NOT_TOUCHED);
+        return not_begun(err);
     if (replace_live(&r, err))
         return -1;
     return retire(&store, ret, err);

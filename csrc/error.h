@@ -54,6 +54,7 @@ enum step {
     STEP_VERIFY,
     /* the state directory */
     STEP_STATE_DIRECTORY,
+    STEP_STATE_RIGHTS,
     STEP_STATE_TRUST,
     STEP_OLD_NETCF,
     STEP_LOCK,

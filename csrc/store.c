@@ -35,6 +35,13 @@ enum { WAY = sizeof(way) / sizeof(way[0]) };
  */
 enum { MODE_PROVEN = 0700 };
 
+static int no_way(struct error *err, const char *path)
+{
+    bool rights = errno == EACCES || errno == EPERM;
+
+    return error_file(err, rights ? STEP_STATE_RIGHTS : STEP_STATE_DIRECTORY, errno, path);
+}
+
 static int make_way(struct store *s, struct dirs *dirs, struct error *err)
 {
     for (int i = 0; i < WAY; i++) {
@@ -42,13 +49,13 @@ static int make_way(struct store *s, struct dirs *dirs, struct error *err)
         const char *name = path_name(way[i].path);
 
         if (parent < 0)
-            return error_file(err, STEP_STATE_DIRECTORY, errno, way[i].path);
+            return no_way(err, way[i].path);
         if (sys_mkdirat(parent, name, way[i].mode) == 0) {
             s->made++;
             if (sys_fchmodat(parent, name, way[i].mode)) /* whatever the umask */
-                return error_file(err, STEP_STATE_DIRECTORY, errno, way[i].path);
+                return no_way(err, way[i].path);
         } else if (errno != EEXIST) {
-            return error_file(err, STEP_STATE_DIRECTORY, errno, way[i].path);
+            return no_way(err, way[i].path);
         }
     }
     return 0;
@@ -96,11 +103,11 @@ int store_open(struct store *s, struct dirs *dirs, bool create, struct error *er
     if (fd < 0)
         return errno == ENOENT && !create
                    ? 0
-                   : error_file(err, STEP_STATE_DIRECTORY, errno, PATH_STATE);
+                   : no_way(err, PATH_STATE);
     s->fd = fd;
     dirs->fd = -1; /* it is ours now, and so is its lock */
     if (sys_statx(fd, NULL, &st))
-        return error_file(err, STEP_STATE_DIRECTORY, errno, PATH_STATE);
+        return no_way(err, PATH_STATE);
     if ((st.uid != 0 && st.uid != geteuid()) || (st.mode & 022))
         return error_set(err, NCF_EFILE, STEP_STATE_TRUST, 0, PATH_STATE);
     if (create && (st.mode & 07777) != MODE_PROVEN && prove_way(s, dirs, err)) {
@@ -146,13 +153,14 @@ static bool gone(int result)
  * ftruncate.  Not synced: that would double the flushes of a start, for a disk
  * that is full after a power cut on a filesystem that logs each file apart.
  */
-static const char *const reserve[] = { ".netcf-reserve-1", ".netcf-reserve-2" };
+static const char *const reserve[] = { PATH_STATE "/.netcf-reserve-1",
+                                       PATH_STATE "/.netcf-reserve-2" };
 enum { RESERVE_FILES = sizeof(reserve) / sizeof(reserve[0]) };
 
 static int remove_reserve(struct store *s, struct error *err)
 {
     for (int i = 0; i < RESERVE_FILES; i++)
-        if (!gone(sys_unlinkat(s->fd, reserve[i], 0)))
+        if (!gone(sys_unlinkat(s->fd, path_name(reserve[i]), 0)))
             return error_file(err, STEP_REMOVE, errno, reserve[i]);
     return 0;
 }
@@ -160,12 +168,12 @@ static int remove_reserve(struct store *s, struct error *err)
 int store_reserve(struct store *s, uint64_t bytes, struct error *err)
 {
     for (int i = 0; i < RESERVE_FILES; i++) {
-        AUTO_CLOSE fd = sys_openat(s->fd, reserve[i], O_WRONLY | O_CREAT, 0600);
+        AUTO_CLOSE fd = sys_openat(s->fd, path_name(reserve[i]), O_WRONLY | O_CREAT, 0600);
 
         if (fd < 0)
             return error_file(err, STEP_RESERVE, errno, reserve[i]);
         /* Some filesystems can't: NFS before 4.2, FAT, some FUSE.  They go without. */
-        if (i == 0 && sys_fallocate(fd, bytes, reserve[i]) && errno != EOPNOTSUPP &&
+        if (i == 0 && sys_fallocate(fd, bytes, path_name(reserve[i])) && errno != EOPNOTSUPP &&
             errno != ENOSYS && errno != EINVAL)
             return error_file(err, STEP_RESERVE, errno, reserve[i]);
     }

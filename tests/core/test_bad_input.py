@@ -91,6 +91,7 @@ def test_no_permission_to_make_the_state_directory(core: Core, open_to_all: Path
     assert caught.value.code == ncf.EFILE
     assert "var/lib/netcf" in caught.value.details
     assert os.strerror(errno.EACCES) in caught.value.details
+    assert "run this as root" in caught.value.details
     assert tree.differences(before, tree.capture(root, state=True, identity=True)) == []
 
 

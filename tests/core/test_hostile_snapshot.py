@@ -87,6 +87,13 @@ def test_content_overwritten_with_zeros(core: Core, helper: Helper, host: Path, 
     refused(core, helper, host, "network-snapshot.tar", "checksum")
 
 
+def test_damage_says_what_to_do(core: Core, host: Path, file: Path) -> None:
+    """A rollback that meets damage says how to recover by hand and how to close the change."""
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(NcfError, match=r"by hand what can be read \(tar\), then commit, which drops it"):
+        core.rollback(host)
+
+
 @pytest.mark.parametrize("tail", [b"\0", b"x", bytes(512), bytes(10240)], ids=["nul", "x", "block", "record"])
 def test_something_appended(core: Core, helper: Helper, host: Path, file: Path, tail: bytes) -> None:
     """Bytes after the end are refused, zeros too."""
