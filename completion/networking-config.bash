@@ -25,12 +25,15 @@ _networking_config()
             return
         fi
         words='snapshot_config commit_config rollback_config
-            change-begin change-commit change-rollback announce diff status
+            change-begin change-commit change-rollback extend announce diff status
             discarded put-back snapshot-dir start stop restart reload
             force-reload condrestart try-restart --root --help --version'
         ;;
     snapshot_config | change-begin)
-        [[ $previous == --note ]] || words='--note --on-write'
+        case $previous in
+        --note | --timeout | --grace | --trial-boots) ;;
+        *) words='--note --on-write --timeout --leash --grace --trial-boots' ;;
+        esac
         ;;
     status)
         words='--open'

@@ -319,16 +319,26 @@ void archive_manifest(struct buffer *b, const struct manifest *m, const struct s
     add_line(b, "\nid", m->id);
     buffer_text(b, "started ");
     add_stamp(b, m->started, '\n');
-    buffer_text(b, "clock ");
-    add_number(b, m->clock, 10, '\n');
     buffer_text(b, "by ");
     add_number(b, m->uid, 10, ' ');
     add_number(b, m->pid, 10, '\n');
     add_line(b, "program", m->program);
     add_line(b, "boot", m->boot);
     add_line(b, "note", m->note);
-    buffer_text(b, "deadline ");
-    add_number(b, m->deadline, 10, '\n');
+    if (m->deadline) {
+        buffer_text(b, "deadline ");
+        add_number(b, m->deadline, 10, ' ');
+        add_number(b, m->due, 10, '\n');
+        add_line(b, "due-boot", m->due_boot);
+    }
+    if (m->has_leash) {
+        buffer_text(b, "leash ");
+        add_number(b, m->grace, 10, '\n');
+    }
+    if (m->trial_boots) {
+        buffer_text(b, "trial-boots ");
+        add_number(b, m->trial_boots, 10, '\n');
+    }
     if (m->has_token) {
         buffer_text(b, "token ");
         add_hex(b, m->salt, sizeof(m->salt));
@@ -501,13 +511,22 @@ static bool read_head(char **p, struct manifest *m)
     m->kind = (enum archive_kind)kind;
     if ((kind != ARCHIVE_WHOLE && kind != ARCHIVE_ON_WRITE && kind != ARCHIVE_DISCARDED) ||
         !take(p, "\nid ") || !read_text(p, m->id, sizeof(m->id)) || !take(p, "started ") ||
-        !read_stamp(p, '\n', &m->started) || !take(p, "clock ") ||
-        !read_number(p, '\n', 10, UINT64_MAX, &m->clock) || !take(p, "by ") ||
+        !read_stamp(p, '\n', &m->started) || !take(p, "by ") ||
         !read_u32(p, ' ', 10, UINT32_MAX, &m->uid) || !read_u32(p, '\n', 10, UINT32_MAX, &m->pid) ||
         !take(p, "program ") || !read_text(p, m->program, sizeof(m->program)) ||
         !take(p, "boot ") || !read_text(p, m->boot, sizeof(m->boot)) || !take(p, "note ") ||
-        !read_text(p, m->note, sizeof(m->note)) || !take(p, "deadline ") ||
-        !read_u32(p, '\n', 10, UINT32_MAX, &m->deadline))
+        !read_text(p, m->note, sizeof(m->note)))
+        return false;
+    if (take(p, "deadline ") &&
+        (!read_u32(p, ' ', 10, UINT32_MAX, &m->deadline) || m->deadline == 0 ||
+         !read_number(p, '\n', 10, UINT64_MAX, &m->due) || !take(p, "due-boot ") ||
+         !read_text(p, m->due_boot, sizeof(m->due_boot))))
+        return false;
+    m->has_leash = take(p, "leash ");
+    if (m->has_leash && !read_u32(p, '\n', 10, UINT32_MAX, &m->grace))
+        return false;
+    if (take(p, "trial-boots ") &&
+        (!read_u32(p, '\n', 10, UINT32_MAX, &m->trial_boots) || m->trial_boots == 0))
         return false;
     m->has_token = take(p, "token ");
     return !m->has_token || (read_hex(p, ' ', m->salt, sizeof(m->salt)) &&

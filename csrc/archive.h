@@ -24,12 +24,16 @@ struct manifest {
     enum archive_kind kind;
     char id[NCF_ID_SIZE];
     struct stamp started;
-    uint64_t clock; /* sys_boottime() then */
     uint32_t uid, pid;
     char program[NCF_PROGRAM_SIZE];
     char boot[NCF_BOOT_SIZE];
     char note[NCF_NOTE_SIZE];
-    uint32_t deadline;
+    uint32_t deadline; /* seconds; 0: none */
+    uint64_t due;      /* when they are up: sys_boottime() ... */
+    char due_boot[NCF_BOOT_SIZE]; /* ... of this boot */
+    bool has_leash;
+    uint32_t grace; /* seconds from the end of the leash to the rollback */
+    uint32_t trial_boots; /* boots that the change still outlives */
     bool has_token;
     unsigned char salt[16], token[SHA256_SIZE];
 };

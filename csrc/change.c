@@ -11,6 +11,7 @@
 #include "change.h"
 
 #include "durable.h"
+#include "guard.h"
 #include "restore.h"
 
 #include <errno.h>
@@ -114,6 +115,92 @@ static int token_check(const struct manifest *m, const char *token, struct error
     return different ? error_set(err, NCF_EINVALIDOP, STEP_TOKEN, 0, "") : 0;
 }
 
+/* ---- deadline ---- */
+
+static void deadline_set(struct manifest *m, unsigned seconds)
+{
+    m->deadline = seconds;
+    m->due = sys_boottime() + (uint64_t)seconds * 1000000000u;
+    sys_boot_id(m->due_boot);
+}
+
+/* Publishes the snapshot again, with what its manifest says now, in place of itself. */
+static int rewrite(struct store *store, struct dirs *dirs, struct snapshot *s, struct error *err)
+{
+    if (store_clean_temp(store, err) || snapshot_verify(s, err) ||
+        snapshot_write(store->fd, &s->manifest, &s->scope, &s->files, dirs, &s->content, err))
+        return -1;
+    return store_publish(store, STORE_SNAPSHOT, err);
+}
+
+static int extend(struct store *store, struct dirs *dirs, struct snapshot *s,
+                  const char *program, unsigned seconds, struct error *err)
+{
+    deadline_set(&s->manifest, seconds);
+    if (rewrite(store, dirs, s, err))
+        return -1;
+    return guard_is_there(store, &s->manifest)
+               ? 0
+               : guard_start(dirs->root, program, &s->manifest, -1, err);
+}
+
+/* A start with the open change's token and a deadline moves its deadline.  0: it is none. */
+static int start_again(struct store *store, struct dirs *dirs, const char *program,
+                       const struct change_options *options, struct change_result *ret,
+                       struct error *err)
+{
+    AUTO_SNAPSHOT s = { .fd = -1 };
+    struct error other = { 0 };
+
+    if (!options->token[0] || !options->deadline || open_snapshot(store, &s, &other) <= 0 ||
+        !s.manifest.has_token || token_check(&s.manifest, options->token, &other))
+        return 0; /* refuse_open() has the words */
+    if (extend(store, dirs, &s, program, options->deadline, err))
+        return error_state(err, STAYS_OPEN);
+    memcpy(ret->id, s.manifest.id, sizeof(ret->id));
+    ret->saved = s.files.files;
+    result_notice(ret, "", "the change was open already; its deadline was moved");
+    return 1;
+}
+
+int change_extend(int root, const char *token, unsigned seconds, const char *helper,
+                  struct error *err)
+{
+    AUTO_DIRS dirs;
+    AUTO_STORE store = { .fd = -1 };
+    AUTO_SNAPSHOT s = { .fd = -1 };
+    char path[RUN_PATH_SIZE];
+    const char *program = guard_program(helper, path, err);
+
+    dirs_init(&dirs, root);
+    if (!program || open_change(&store, &dirs, &s, STEP_NOT_OPEN, err) ||
+        token_check(&s.manifest, token, err) || extend(&store, &dirs, &s, program, seconds, err))
+        return error_state(err, err->step == STEP_NOT_OPEN ? NULL : STAYS_OPEN);
+    return 0;
+}
+
+int change_guard(int root, const char *helper, struct error *err)
+{
+    AUTO_DIRS dirs;
+    AUTO_STORE store = { .fd = -1 };
+    AUTO_SNAPSHOT s = { .fd = -1 };
+    char path[RUN_PATH_SIZE];
+    const char *program;
+    int there;
+
+    dirs_init(&dirs, root);
+    there = store_open(&store, &dirs, false, err);
+    if (there > 0)
+        there = open_snapshot(&store, &s, err);
+    if (there <= 0 || !guard_is_wanted(&s.manifest) || guard_is_there(&store, &s.manifest))
+        return there < 0 ? -1 : 0;
+    /* Whoever holds the lock now finishes the change or sees to its guard. */
+    if (!store_try_lock(&store) || guard_is_there(&store, &s.manifest))
+        return 0;
+    program = guard_program(helper, path, err);
+    return program ? guard_start(root, program, &s.manifest, -1, err) : -1;
+}
+
 /* ---- start ---- */
 
 /*
@@ -166,6 +253,30 @@ static int save_with_patience(struct store *store, struct dirs *dirs, struct man
     }
 }
 
+static void describe(struct manifest *m, enum archive_kind kind,
+                     const struct change_options *options)
+{
+    snapshot_describe(m, kind);
+    memcpy(m->note, options->note, sizeof(m->note));
+    deadline_set(m, options->deadline);
+    m->has_leash = options->has_leash;
+    m->grace = options->grace;
+    m->trial_boots = options->trial_boots;
+    token_set(m, options->token);
+}
+
+/* After the snapshot is published; a change that its guard does not watch is not started. */
+static int set_guard(struct store *store, int root, const char *program,
+                     const struct manifest *m, int line, struct error *err)
+{
+    struct error ignored = { 0 };
+
+    if (guard_start(root, program, m, line, err) == 0)
+        return 0;
+    (void)store_retire(store, &ignored);
+    return -1;
+}
+
 static int start(int root, enum archive_kind kind, const struct change_options *options,
                  struct change_result *ret, struct error *err)
 {
@@ -173,17 +284,30 @@ static int start(int root, enum archive_kind kind, const struct change_options *
     AUTO_STORE store = { .fd = -1 };
     AUTO_SCOPE scope = { 0 };
     struct manifest m;
+    char path[RUN_PATH_SIZE];
+    const char *program = NULL;
+    int extended;
 
+    if (options->deadline || options->has_leash) {
+        program = guard_program(options->helper, path, err);
+        if (!program)
+            return -1;
+    }
+    if (options->has_leash && !sys_is_line(options->line))
+        return error_set(err, NCF_EOTHER, STEP_LINE, 0, "leash");
     dirs_init(&dirs, root);
-    if (open_locked(&store, &dirs, true, err) < 0 || refuse_open(&store, err) ||
-        store_clean(&store, err))
+    if (open_locked(&store, &dirs, true, err) < 0)
         return -1;
-    snapshot_describe(&m, kind);
-    memcpy(m.note, options->note, sizeof(m.note));
-    m.deadline = options->deadline;
-    token_set(&m, options->token);
+    extended = start_again(&store, &dirs, program, options, ret, err);
+    if (extended)
+        return extended < 0 ? -1 : 0;
+    if (refuse_open(&store, err) || store_clean(&store, err))
+        return -1;
+    describe(&m, kind, options);
     if ((kind == ARCHIVE_WHOLE && scope_read(&scope, &dirs, err)) ||
-        save_with_patience(&store, &dirs, &m, &scope, ret, err)) {
+        save_with_patience(&store, &dirs, &m, &scope, ret, err) ||
+        (program && set_guard(&store, root, program, &m, options->has_leash ? options->line : -1,
+                              err))) {
         store_unmake(&store, &dirs);
         return -1;
     }
@@ -291,23 +415,80 @@ static int not_begun(struct error *err)
     return error_state(err, snapshot_is_damaged(err) ? DAMAGED : NOT_TOUCHED);
 }
 
-int change_rollback(int root, struct change_result *ret, struct error *err)
+static int roll_back(struct store *store, struct dirs *dirs, struct snapshot *s,
+                     struct change_result *ret, struct error *err)
+{
+    struct replacement r = { dirs, store, s, &s->manifest, ret };
+
+    /* All of it, before the first live file changes: half a snapshot must restore nothing. */
+    if (snapshot_verify(s, err))
+        return not_begun(err);
+    if (replace_live(&r, err))
+        return -1;
+    return retire(store, ret, err);
+}
+
+int change_rollback(int root, const struct change_due *due, struct change_result *ret,
+                    struct error *err)
 {
     AUTO_DIRS dirs;
     AUTO_STORE store = { .fd = -1 };
     AUTO_SNAPSHOT s = { .fd = -1 };
-    struct replacement r = { &dirs, &store, &s, &s.manifest, ret };
+
+    dirs_init(&dirs, root);
+    if (open_change(&store, &dirs, &s, STEP_NOT_OPEN_ROLLBACK, err))
+        return not_begun(err);
+    /* Looked at under the lock: since the guard woke it may have been kept, or given more time. */
+    if (due && (strcmp(due->id, s.manifest.id) || !guard_is_due(&s.manifest, due->leash_ended)))
+        return error_set(err, NCF_EINVALIDOP, STEP_NOT_OPEN_ROLLBACK, 0, due->id);
+    memcpy(ret->id, s.manifest.id, sizeof(ret->id));
+    return roll_back(&store, &dirs, &s, ret, err);
+}
+
+/* ---- boot ---- */
+
+/* Durably, before anything uses the configuration on trial; with a guard, if there is a deadline. */
+static int count_trial(struct store *store, struct dirs *dirs, struct snapshot *s,
+                       const char *helper, struct change_result *ret, struct error *err)
+{
+    char path[RUN_PATH_SIZE];
+    const char *program = NULL;
+
+    s->manifest.trial_boots--;
+    s->manifest.has_leash = false;
+    if (s->manifest.deadline) {
+        deadline_set(&s->manifest, s->manifest.deadline); /* anew: it is judged in this boot */
+        program = guard_program(helper, path, err);
+        if (!program)
+            return -1;
+    }
+    if (rewrite(store, dirs, s, err) ||
+        (program && guard_start(dirs->root, program, &s->manifest, -1, err)))
+        return -1;
+    ret->on_trial = true;
+    return 0;
+}
+
+int change_boot(int root, const char *helper, struct change_result *ret, struct error *err)
+{
+    AUTO_DIRS dirs;
+    AUTO_STORE store = { .fd = -1 };
+    AUTO_SNAPSHOT s = { .fd = -1 };
 
     dirs_init(&dirs, root);
     if (open_change(&store, &dirs, &s, STEP_NOT_OPEN_ROLLBACK, err))
         return not_begun(err);
     memcpy(ret->id, s.manifest.id, sizeof(ret->id));
-    /* All of it, before the first live file changes: half a snapshot must restore nothing. */
-    if (snapshot_verify(&s, err))
-        return not_begun(err);
-    if (replace_live(&r, err))
-        return -1;
-    return retire(&store, ret, err);
+    if (s.manifest.trial_boots) {
+        if (count_trial(&store, &dirs, &s, helper, ret, err) == 0)
+            return 0;
+        result_notice(ret, "", "a trial boot was allowed, but could not be counted or guarded");
+        error_clear(err);
+        snapshot_close(&s);
+        if (open_snapshot(&store, &s, err) <= 0)
+            return not_begun(err);
+    }
+    return roll_back(&store, &dirs, &s, ret, err);
 }
 
 /* ---- announcing, putting back ---- */
@@ -449,7 +630,7 @@ int change_put_back(int root, unsigned long long id, struct change_result *ret,
 
 /* ---- reading ---- */
 
-int change_read(int root, struct snapshot *ret, struct error *err)
+int change_read(int root, struct snapshot *ret, bool *ret_guarded, struct error *err)
 {
     AUTO_DIRS dirs;
     AUTO_STORE store = { .fd = -1 };
@@ -457,7 +638,11 @@ int change_read(int root, struct snapshot *ret, struct error *err)
 
     dirs_init(&dirs, root);
     there = store_open(&store, &dirs, false, err);
-    return there > 0 ? open_snapshot(&store, ret, err) : there;
+    if (there > 0)
+        there = open_snapshot(&store, ret, err);
+    if (there > 0 && ret_guarded)
+        *ret_guarded = guard_is_wanted(&ret->manifest) && guard_is_there(&store, &ret->manifest);
+    return there;
 }
 
 int change_diff(int root, struct snapshot *s, struct listing *live, struct differences *ret,
@@ -465,7 +650,7 @@ int change_diff(int root, struct snapshot *s, struct listing *live, struct diffe
 {
     AUTO_DIRS dirs;
     struct stamp trusted;
-    int there = change_read(root, s, err);
+    int there = change_read(root, s, NULL, err);
 
     dirs_init(&dirs, root);
     if (there == 0)

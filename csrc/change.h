@@ -8,20 +8,42 @@
 struct change_options {
     char note[NCF_NOTE_SIZE];
     char token[NCF_NOTE_SIZE]; /* "" for none */
-    unsigned deadline;
+    unsigned deadline, trial_boots;
+    bool has_leash;
+    int line; /* what hangs up when the leash ends */
+    unsigned grace;
+    char helper[NCF_NOTE_SIZE]; /* the program that guards, "" for the installed one */
+};
+
+/* For a guard: the one change it may roll back, and only if it is due. */
+struct change_due {
+    const char *id;
+    bool leash_ended;
 };
 
 /* `root` is an open directory everywhere. */
 int change_start(int root, unsigned flags, const struct change_options *options,
                  struct change_result *ret, struct error *err);
 int change_commit(int root, const char *token, struct change_result *ret, struct error *err);
-int change_rollback(int root, struct change_result *ret, struct error *err);
+/* Sets the deadline of the open change to so many seconds from now. */
+int change_extend(int root, const char *token, unsigned seconds, const char *helper,
+                  struct error *err);
+/* `due` NULL: whatever change is open. */
+int change_rollback(int root, const struct change_due *due, struct change_result *ret,
+                    struct error *err);
+/* What a boot does: count a trial boot, else roll back. */
+int change_boot(int root, const char *helper, struct change_result *ret, struct error *err);
+/* Puts a guard back where the open change wants one and has none. */
+int change_guard(int root, const char *helper, struct error *err);
 int change_announce(int root, const char *path, struct error *err);
 int change_put_back(int root, unsigned long long id, struct change_result *ret,
                     struct error *err);
 
-/* Readers: no lock, nothing written.  1: a change is open, 0: none, -1: failure. */
-int change_read(int root, struct snapshot *ret, struct error *err);
+/*
+ * Readers: no lock, nothing written.  1: a change is open, 0: none, -1: failure.
+ * Whether a guard watches it is looked up unless ret_guarded is NULL.
+ */
+int change_read(int root, struct snapshot *ret, bool *ret_guarded, struct error *err);
 /* The differences point into both listings. */
 int change_diff(int root, struct snapshot *s, struct listing *live, struct differences *ret,
                 struct error *err);

@@ -73,6 +73,11 @@ static const char *const step_words[STEP_COUNT] = {
     [STEP_VERSION] = "snapshot was written by a newer version of this program; this one can't "
                      "read its format",
     [STEP_SNAPSHOT_PATH] = "snapshot is refused: it names a path that is not beneath the root",
+    [STEP_GUARD_PROGRAM] = "a deadline or a leash needs the helper to guard it, which can't be found "
+                           "or executed",
+    [STEP_GUARD] = "the guard of the deadline or leash did not start",
+    [STEP_LINE] = "a leash needs a terminal, pipe or socket, which can hang up",
+    [STEP_WATCH] = "can't watch",
     [STEP_NO_DISCARDED] = "there is no such discarded configuration",
 };
 

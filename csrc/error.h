@@ -69,6 +69,11 @@ enum step {
     STEP_VERSION,
     STEP_SNAPSHOT_PATH,
     STEP_NO_DISCARDED,
+    /* the guard */
+    STEP_GUARD_PROGRAM,
+    STEP_GUARD,
+    STEP_LINE,
+    STEP_WATCH,
     STEP_COUNT
 };
 

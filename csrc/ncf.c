@@ -16,7 +16,7 @@
 #error "NCF_VERSION comes from the file VERSION"
 #endif
 
-enum { DEADLINE_MAX = 30 * 24 * 3600 };
+enum { DEADLINE_MAX = 30 * 24 * 3600, TRIAL_BOOTS_MAX = 100 };
 
 struct netcf {
     int root;
@@ -107,10 +107,25 @@ int ncf_change_start(struct netcf *ncf, unsigned int flags)
     if (begin_operation(ncf, flags, NCF_START_ON_WRITE) ||
         change_start(ncf->root, flags, &ncf->options, &ncf->result, &ncf->err))
         return -1;
-    /* The next start's options; the token stays, for the commit. */
+    /* They were this start's options; the token stays, for the commit. */
     ncf->options.note[0] = '\0';
-    ncf->options.deadline = 0;
+    ncf->options.deadline = ncf->options.trial_boots = 0;
+    ncf->options.has_leash = false;
     return 0;
+}
+
+int ncf_change_extend(struct netcf *ncf, unsigned int seconds)
+{
+    if (begin(ncf, 0, 0))
+        return -1;
+    if (seconds == 0 || seconds > DEADLINE_MAX)
+        return error_set(&ncf->err, NCF_EOTHER, STEP_OPTIONS, 0, "deadline");
+    return change_extend(ncf->root, ncf->options.token, seconds, ncf->options.helper, &ncf->err);
+}
+
+int ncf_change_guard(struct netcf *ncf)
+{
+    return begin(ncf, 0, 0) ? -1 : change_guard(ncf->root, ncf->options.helper, &ncf->err);
 }
 
 int ncf_change_begin(struct netcf *ncf, unsigned int flags)
@@ -129,7 +144,14 @@ int ncf_change_rollback(struct netcf *ncf, unsigned int flags)
 {
     return begin_operation(ncf, flags, NCF_ROLLBACK_FILES_ONLY)
                ? -1
-               : change_rollback(ncf->root, &ncf->result, &ncf->err);
+               : change_rollback(ncf->root, NULL, &ncf->result, &ncf->err);
+}
+
+int ncf_change_boot(struct netcf *ncf, unsigned int flags)
+{
+    return begin_operation(ncf, flags, 0)
+               ? -1
+               : change_boot(ncf->root, ncf->options.helper, &ncf->result, &ncf->err);
 }
 
 int ncf_change_announce(struct netcf *ncf, const char *path)
@@ -167,13 +189,31 @@ int ncf_change_set_options(struct netcf *ncf, const struct ncf_change_options *o
             return error_set(&ncf->err, NCF_EOTHER, STEP_OPTIONS, 0, "size");
         if (options->deadline > DEADLINE_MAX)
             return error_set(&ncf->err, NCF_EOTHER, STEP_OPTIONS, 0, "deadline");
+        if (options->grace > DEADLINE_MAX)
+            return error_set(&ncf->err, NCF_EOTHER, STEP_OPTIONS, 0, "grace");
+        if (options->trial_boots > TRIAL_BOOTS_MAX)
+            return error_set(&ncf->err, NCF_EOTHER, STEP_OPTIONS, 0, "trial_boots");
         if (copy_option(ncf, o.note, options->note, "note") ||
-            copy_option(ncf, o.token, options->token, "token"))
+            copy_option(ncf, o.token, options->token, "token") ||
+            copy_option(ncf, o.helper, options->helper, "helper"))
             return -1;
         o.deadline = options->deadline;
+        o.trial_boots = options->trial_boots;
+        o.has_leash = options->leash != NULL;
+        o.line = o.has_leash ? *options->leash : -1;
+        o.grace = options->grace;
     }
     ncf->options = o;
     return 0;
+}
+
+/* Rounded up: 0 only once it has passed. */
+static long long seconds_until(uint64_t due)
+{
+    uint64_t now = sys_boottime();
+
+    return now < due ? (long long)((due - now + 999999999u) / 1000000000u)
+                     : -1 - (long long)((now - due) / 1000000000u);
 }
 
 int ncf_change_status(struct netcf *ncf, struct ncf_change_status *ret_status)
@@ -181,13 +221,14 @@ int ncf_change_status(struct netcf *ncf, struct ncf_change_status *ret_status)
     AUTO_SNAPSHOT s = { .fd = -1 };
     const struct manifest *m = &s.manifest;
     char boot[NCF_BOOT_SIZE];
+    bool guarded = false;
     int there;
 
     if (begin(ncf, 0, 0))
         return -1;
     if (!ret_status)
         return no_pointer(ncf);
-    there = change_read(ncf->root, &s, &ncf->err);
+    there = change_read(ncf->root, &s, &guarded, &ncf->err);
     if (there < 0)
         return -1;
     *ret_status = (struct ncf_change_status){ .open = there };
@@ -206,10 +247,11 @@ int ncf_change_status(struct netcf *ncf, struct ncf_change_status *ret_status)
     ret_status->same_boot = m->boot[0] && !strcmp(boot, m->boot);
     ret_status->deadline = m->deadline;
     if (m->deadline)
-        ret_status->deadline_left =
-            ret_status->same_boot
-                ? (long long)m->deadline - (long long)((sys_boottime() - m->clock) / 1000000000u)
-                : -1;
+        ret_status->deadline_left = strcmp(boot, m->due_boot) ? -1 : seconds_until(m->due);
+    ret_status->has_leash = m->has_leash;
+    ret_status->grace = m->grace;
+    ret_status->trial_boots = m->trial_boots;
+    ret_status->guarded = guarded;
     ret_status->files = s.files.files;
     ret_status->bytes = s.files.bytes;
     ret_status->refused = s.files.refused;
@@ -256,7 +298,7 @@ int ncf_change_scope(struct netcf *ncf, struct ncf_pattern **ret_patterns, size_
         return -1;
     if (!ret_patterns || !ret_count)
         return no_pointer(ncf);
-    there = change_read(ncf->root, &s, &ncf->err);
+    there = change_read(ncf->root, &s, NULL, &ncf->err);
     if (there < 0)
         return -1;
     if (!there) {
@@ -324,6 +366,7 @@ int ncf_change_result(struct netcf *ncf, struct ncf_change_result *ret_result)
     *ret_result = (struct ncf_change_result){
         .changed = r->changed, .added = r->added, .removed = r->removed,
         .metadata = r->metadata, .failed = r->failed, .saved = r->saved, .refused = r->refused,
+        .on_trial = r->on_trial,
         .discarded = r->discarded, .notice = r->notice,
     };
     memcpy(ret_result->id, r->id, sizeof(r->id));

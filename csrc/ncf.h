@@ -89,9 +89,18 @@ struct ncf_change_options {
     size_t size;
     const char *note;      /* why: shown by status; at most 255 bytes */
     const char *token;     /* secret that a commit must know; at most 255 bytes */
-    unsigned int deadline; /* seconds until the change should roll back, at most
-                              30 days.  Stored and shown.  Nothing acts on it
-                              before the next boot in this version. */
+    unsigned int deadline; /* seconds until the change rolls back by itself, at most
+                              30 days, by the clock that counts suspend and knows no
+                              steps */
+    const int *leash;      /* a terminal, pipe or socket: when its other end hangs up,
+                              the change rolls back.  Stays the caller's */
+    unsigned int grace;    /* seconds from then to the rollback, in which a commit is
+                              still possible */
+    unsigned int trial_boots; /* boots, at most 100, that the change outlives; the one
+                                 after them rolls back.  With each, the deadline
+                                 begins anew and the leash ends */
+    const char *helper;    /* absolute path of the helper networking-config, which
+                              guards deadline and leash; NULL: the installed one */
 };
 
 /* The open change.  All but `open` is zero where none is open. */
@@ -105,10 +114,16 @@ struct ncf_change_status {
     char program[NCF_PROGRAM_SIZE];  /* ... and with what */
     char note[NCF_NOTE_SIZE];
     int has_token;
-    unsigned int deadline;           /* seconds after the start; 0: none */
+    unsigned int deadline;           /* seconds, as last set; 0: none */
     long long deadline_left;         /* seconds left by the clock that counts
                                         suspend; negative once it has passed,
                                         also after a reboot */
+    int has_leash;
+    unsigned int grace;              /* seconds from its end to the rollback */
+    unsigned int trial_boots;        /* boots that it still outlives */
+    int guarded;                     /* 1: a guard watches deadline and leash; 0
+                                        although one is set: only the next boot is
+                                        behind it, see ncf_change_guard() */
     char boot[NCF_BOOT_SIZE];        /* boot id of the start, "" if unknown */
     int same_boot;                   /* 1: this host has not rebooted since */
     unsigned long long files;        /* saved files, links and directories */
@@ -150,6 +165,7 @@ struct ncf_change_result {
     unsigned long long failed;   /* paths that could not be put back */
     unsigned long long saved;    /* by a start: files, links and directories */
     unsigned long long refused;  /* by a start: devices, sockets, FIFOs, seen but not saved */
+    int on_trial;                /* by a boot: 1: a trial boot, nothing was rolled back */
     char id[NCF_ID_SIZE];        /* of the change */
     const char *discarded;       /* where the replaced files are kept; "" if none */
     const char *notice;          /* what a person should know besides success or
@@ -175,9 +191,34 @@ int ncf_close(struct netcf *ncf);
  * Errors: NCF_EOTHER unknown flags; NCF_EINVALIDOP a change is open already;
  * NCF_EFILE a file can't be read, keeps changing, the scope is too large (over
  * 100,000 files or 256 MiB), the disk is full, the state directory or a scope
- * file is not to be trusted.
+ * file is not to be trusted; NCF_EEXEC a deadline or leash was set, and its
+ * guard can't be started.
  */
 int ncf_change_start(struct netcf *ncf, unsigned int flags);
+
+/*
+ * Set the deadline of the open change to `seconds` from now, 1 to 30 days; it
+ * may have had none.  Needs the token of the change, if it has one.  A start
+ * with that token and a deadline does the same.
+ *
+ * Errors: NCF_EINVALIDOP no change is open, or it has another token; NCF_EOTHER
+ * seconds out of range; NCF_EEXEC there is no guard and none can be started.
+ */
+int ncf_change_extend(struct netcf *ncf, unsigned int seconds);
+
+/*
+ * Start a guard if the open change has a deadline or a leash and nobody watches
+ * it (ncf_change_status.guarded is 0).  A leash without a guard has ended.
+ * No open change is a success.  Errors: NCF_EEXEC none can be started.
+ */
+int ncf_change_guard(struct netcf *ncf);
+
+/*
+ * What a boot does before networking starts: count a trial boot if the open
+ * change has any left (ncf_change_result.on_trial), else roll back as
+ * ncf_change_rollback() does.  flags must be 0.
+ */
+int ncf_change_boot(struct netcf *ncf, unsigned int flags);
 
 /* netcf's released name for ncf_change_start(). */
 int ncf_change_begin(struct netcf *ncf, unsigned int flags);

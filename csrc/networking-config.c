@@ -4,14 +4,17 @@
  * MUST work before anything else on the host does: no shell, no interpreter,
  * no users database, no /proc, perhaps no standard descriptors.
  */
-#include "error.h"
-#include "ncf.h"
+#include "change.h"
+#include "guard.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 #include <unistd.h>
 
 enum { DONE = 0, FAILED = 1, USAGE = 2, NONE_OPEN = 3, INVALID_STATE = 199 };
@@ -25,7 +28,8 @@ struct call {
     bool as_netcf;  /* called by the name of netcf's script */
     bool open_only; /* status --open */
     unsigned start_flags;
-    const char *note;
+    struct ncf_change_options options; /* of a start */
+    char helper[256]; /* this program */
     char **argument; /* what follows the command, up to NULL */
 };
 
@@ -33,10 +37,16 @@ static const char help[] =
     "Usage: networking-config [--root DIR] COMMAND\n"
     "Save the host's network configuration before a change, keep or undo the change.\n"
     "\n"
-    "  snapshot_config [--note TEXT] [--on-write]\n"
+    "  snapshot_config [OPTION]...\n"
     "                    start a change: save the configuration as it is now\n"
-    "                    (also: change-begin).  --on-write saves each file only\n"
-    "                    when it is announced\n"
+    "                    (also: change-begin)\n"
+    "      --note TEXT         why\n"
+    "      --on-write          save each file only when it is announced\n"
+    "      --timeout SECONDS   roll back by itself unless committed in time\n"
+    "      --leash             roll back when standard input hangs up ...\n"
+    "      --grace SECONDS     ... and so many seconds have passed\n"
+    "      --trial-boots N     let the change outlive N boots\n"
+    "  extend SECONDS    move the deadline of the open change to so long from now\n"
     "  announce PATH...  in such a change: save PATH before it is modified\n"
     "  commit_config     keep the configuration as it is now (also: change-commit)\n"
     "  rollback_config   put the saved configuration back (also: change-rollback)\n"
@@ -52,6 +62,9 @@ static const char help[] =
     "\n"
     "  --root DIR        work on the host below DIR instead of /\n"
     "  --help, --version\n"
+    "\n"
+    "Environment: NETWORKING_CONFIG_TOKEN, a secret; where a change was started with\n"
+    "it, commit_config and extend need the same.\n"
     "\n"
     "Exit status: 0 done, 1 failed, 2 usage, 199 not valid in the present state.\n";
 
@@ -87,6 +100,18 @@ static const char *plural(unsigned long long n)
     return n == 1 ? "" : "s";
 }
 
+/* A whole number that fits; false if the text is none. */
+static bool number(const char *text, unsigned *ret)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+
+    if (*text < '0' || *text > '9' || *end || value > UINT_MAX)
+        return false;
+    *ret = (unsigned)value;
+    return true;
+}
+
 static void print_rollback(const struct call *c, const struct ncf_change_result *r)
 {
     unsigned long long all = r->changed + r->added + r->removed + r->metadata;
@@ -110,10 +135,9 @@ static void print_notice(const struct ncf_change_result *r)
 
 static int do_start_change(struct call *c)
 {
-    struct ncf_change_options options = { .size = sizeof(options), .note = c->note };
     struct ncf_change_result r;
 
-    if (ncf_change_set_options(c->ncf, &options) || ncf_change_start(c->ncf, c->start_flags))
+    if (ncf_change_start(c->ncf, c->start_flags))
         return fail(c);
     if (c->as_netcf || ncf_change_result(c->ncf, &r))
         return DONE;
@@ -121,6 +145,7 @@ static int do_start_change(struct call *c)
         printf("change %s started; announce each file before you modify it\n", r.id);
     else
         printf("change %s started: %llu path%s saved\n", r.id, r.saved, plural(r.saved));
+    print_notice(&r);
     if (r.refused)
         fprintf(stderr, "networking-config: note: %llu device%s, socket%s or FIFO%s in scope not "
                         "saved\n", r.refused, plural(r.refused), plural(r.refused),
@@ -132,17 +157,25 @@ static int do_commit(struct call *c)
 {
     struct ncf_change_result r;
 
-    /* A secret is not for the command line, where every user reads it. */
-    struct ncf_change_options options = { .size = sizeof(options),
-                                          .token = getenv("NETWORKING_CONFIG_TOKEN") };
-
-    if (ncf_change_set_options(c->ncf, &options) || ncf_change_commit(c->ncf, 0))
+    if (ncf_change_commit(c->ncf, 0))
         return fail(c);
     if (ncf_change_result(c->ncf, &r) == 0) {
         print_notice(&r);
         if (!c->as_netcf)
             printf("change %s committed\n", r.id);
     }
+    return DONE;
+}
+
+static int do_extend(struct call *c)
+{
+    unsigned seconds;
+
+    if (!c->argument[0] || c->argument[1] || !number(c->argument[0], &seconds))
+        return USAGE;
+    if (ncf_change_extend(c->ncf, seconds))
+        return fail(c);
+    printf("the change rolls back in %u s unless it is committed\n", seconds);
     return DONE;
 }
 
@@ -167,11 +200,72 @@ static int do_rollback(struct call *c)
 /* At boot: nothing open is how it should be. */
 static int do_boot(struct call *c)
 {
-    int result = ncf_change_rollback(c->ncf, 0);
+    int result = ncf_change_boot(c->ncf, 0);
+    struct ncf_change_result r;
 
     if (result && ncf_error(c->ncf, NULL, NULL) == NCF_EINVALIDOP)
         return DONE;
-    return report_rollback(c, result);
+    if (result || ncf_change_result(c->ncf, &r) || !r.on_trial)
+        return report_rollback(c, result);
+    printf("change %s: this boot is a trial; commit it to keep it\n", r.id);
+    return DONE;
+}
+
+static void log_error(const char *what, const struct error *err)
+{
+    char details[2048] = "";
+
+    error_details(err, details, sizeof(details));
+    syslog(LOG_ERR, "%s: %s", what, details);
+}
+
+static void log_rollback(const struct change_due *due, const struct change_result *r,
+                         const struct error *err)
+{
+    const char *why = due->leash_ended ? "the session that started it is gone"
+                                       : "its deadline has passed";
+
+    if (err->code != NCF_NOERROR)
+        log_error("the rollback failed and will be tried again", err);
+    else
+        syslog(LOG_WARNING,
+               "rolled back change %s (%s): %llu changed, %llu removed, %llu added, %llu metadata; "
+               "the replaced files are in /%s",
+               due->id, why, (unsigned long long)r->changed, (unsigned long long)r->removed,
+               (unsigned long long)r->added, (unsigned long long)r->metadata,
+               r->discarded[0] ? r->discarded : PATH_STATE);
+    if (r->notice[0])
+        syslog(LOG_WARNING, "%s", r->notice);
+}
+
+/*
+ * The process that watches an open change.  guard_start() made it, with its
+ * descriptors; what it has to say goes to the system's log.
+ */
+static int be_guard(char **arg)
+{
+    struct guard guard;
+    struct change_due due = { .id = arg[0] };
+    struct error err = { 0 };
+    int left;
+
+    if (!arg[0] || guard_begin(&guard, due.id, arg[1] != NULL, &err))
+        return FAILED;
+    openlog("networking-config", LOG_PID, LOG_DAEMON);
+    while ((left = guard_wait(&guard, &due.leash_ended, &err)) > 0) {
+        struct change_result r = { .changed = 0 };
+        int result = change_rollback(GUARD_ROOT, &due, &r, &err);
+
+        /* Closed meanwhile, or given more time: then it was not due. */
+        if (!result || err.code != NCF_EINVALIDOP)
+            log_rollback(&due, &r, &err);
+        if (result && err.code != NCF_EINVALIDOP)
+            guard_pause(&guard);
+        error_clear(&err);
+    }
+    if (left < 0)
+        log_error("the guard ends; only the next boot is behind the change", &err);
+    return left < 0 ? FAILED : DONE;
 }
 
 static void print_open(const struct ncf_change_status *s)
@@ -188,9 +282,16 @@ static void print_open(const struct ncf_change_status *s)
     }
     if (s->has_token)
         printf("  a commit needs its token\n");
-    if (s->deadline)
-        printf("  deadline: %u s after the start, %lld s left (no guard watches it)\n",
-               s->deadline, s->deadline_left);
+    if (s->deadline && s->deadline_left >= 0)
+        printf("  rolls back by itself in %lld s unless committed\n", s->deadline_left);
+    else if (s->deadline)
+        printf("  its deadline has passed\n");
+    if (s->has_leash)
+        printf("  rolls back %u s after the session that started it hangs up\n", s->grace);
+    if ((s->deadline || s->has_leash) && !s->guarded)
+        printf("  no guard watches it: only the next boot would roll it back\n");
+    if (s->trial_boots)
+        printf("  outlives %u more boot%s\n", s->trial_boots, plural(s->trial_boots));
     printf("  %llu path%s, %llu bytes saved%s\n", s->files, plural(s->files), s->bytes,
            s->flags & NCF_START_ON_WRITE ? " as they were announced" : "");
     if (s->refused)
@@ -313,7 +414,7 @@ static int do_nothing(struct call *c)
     return DONE;
 }
 
-enum { OURS = 1, NETCFS = 2, ARGUMENTS = 4 };
+enum { OURS = 1, NETCFS = 2, ARGUMENTS = 4, GUARDS = 8 /* puts a missing guard back first */ };
 
 static const struct {
     const char *name;
@@ -321,16 +422,17 @@ static const struct {
     unsigned kind;
 } commands[] = {
     { "snapshot_config", do_start_change, OURS },
-    { "commit_config", do_commit, OURS },
+    { "extend", do_extend, OURS | ARGUMENTS },
+    { "commit_config", do_commit, OURS | GUARDS },
     { "rollback_config", do_rollback, OURS },
     { "change-begin", do_start_change, OURS | NETCFS },
-    { "change-commit", do_commit, OURS | NETCFS },
+    { "change-commit", do_commit, OURS | NETCFS | GUARDS },
     { "change-rollback", do_rollback, OURS | NETCFS },
-    { "announce", do_announce, OURS | ARGUMENTS },
-    { "diff", do_diff, OURS },
-    { "status", do_status, OURS | NETCFS },
-    { "discarded", do_discarded, OURS },
-    { "put-back", do_put_back, OURS | ARGUMENTS },
+    { "announce", do_announce, OURS | ARGUMENTS | GUARDS },
+    { "diff", do_diff, OURS | GUARDS },
+    { "status", do_status, OURS | NETCFS | GUARDS },
+    { "discarded", do_discarded, OURS | GUARDS },
+    { "put-back", do_put_back, OURS | ARGUMENTS | GUARDS },
     { "snapshot-dir", do_snapshot_dir, OURS | NETCFS },
     { "start", do_boot, OURS | NETCFS },
     { "stop", do_nothing, OURS },
@@ -350,11 +452,31 @@ static const struct {
 
 static int run(struct call *c)
 {
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-        if (!strcmp(c->command, commands[i].name) &&
-            (commands[i].kind & (c->as_netcf ? NETCFS : OURS)))
-            return c->argument[0] && !(commands[i].kind & ARGUMENTS) ? USAGE : commands[i].run(c);
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        unsigned kind = commands[i].kind;
+
+        if (strcmp(c->command, commands[i].name) || !(kind & (c->as_netcf ? NETCFS : OURS)))
+            continue;
+        if (c->argument[0] && !(kind & ARGUMENTS))
+            return USAGE;
+        if (ncf_change_set_options(c->ncf, &c->options))
+            return fail(c);
+        if ((kind & GUARDS) && ncf_change_guard(c->ncf))
+            (void)fail(c); /* said; the command itself may do */
+        return commands[i].run(c);
+    }
     return USAGE;
+}
+
+static const int standard_input = 0;
+
+/* Where the number of an option of start goes; NULL if it has none. */
+static unsigned *number_option(struct call *c, const char *name)
+{
+    return !strcmp(name, "--timeout")       ? &c->options.deadline
+           : !strcmp(name, "--grace")       ? &c->options.grace
+           : !strcmp(name, "--trial-boots") ? &c->options.trial_boots
+                                            : NULL;
 }
 
 /* Options of the command, which may stand among its arguments; false: not one of ours. */
@@ -362,6 +484,7 @@ static bool take_options(struct call *c, char **argv)
 {
     bool starts = !strcmp(c->command, "snapshot_config") || !strcmp(c->command, "change-begin");
     char **kept = argv;
+    unsigned *value;
 
     c->argument = argv;
     if (c->as_netcf)
@@ -369,8 +492,12 @@ static bool take_options(struct call *c, char **argv)
     for (; *argv; argv++) {
         if (starts && !strcmp(*argv, "--on-write"))
             c->start_flags |= NCF_START_ON_WRITE;
+        else if (starts && !strcmp(*argv, "--leash"))
+            c->options.leash = &standard_input;
         else if (starts && !strcmp(*argv, "--note") && argv[1])
-            c->note = *++argv;
+            c->options.note = *++argv;
+        else if (starts && (value = number_option(c, *argv)) && argv[1] && number(argv[1], value))
+            argv++;
         else if (!strcmp(c->command, "status") && !strcmp(*argv, "--open"))
             c->open_only = true;
         else if (**argv == '-')
@@ -414,14 +541,33 @@ static void open_standard_descriptors(void)
             return;
 }
 
+/* This program; NULL, which is the installed one, where there is no /proc. */
+static const char *own_path(char *path, size_t size)
+{
+    ssize_t n = readlink("/proc/self/exe", path, size);
+
+    if (n <= 0 || (size_t)n == size)
+        return NULL;
+    path[n] = '\0';
+    return path;
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 0 ? strrchr(argv[0], '/') : NULL;
-    struct call c = { .root = "", .as_netcf = argc > 0 && !strcmp(name ? name + 1 : argv[0], NETCF_SCRIPT) };
+    struct call c = { .root = "",
+                      .as_netcf = argc > 0 && !strcmp(name ? name + 1 : argv[0], NETCF_SCRIPT) };
     char **arg = argc > 0 ? argv + 1 : argv;
     int r;
 
+    if (*arg && !strcmp(*arg, "guard"))
+        return be_guard(arg + 1); /* from guard_start() only, so not in the help */
     open_standard_descriptors();
+    c.options = (struct ncf_change_options){
+        .size = sizeof(c.options), .helper = own_path(c.helper, sizeof(c.helper)),
+        /* A secret is not for the command line, where every user reads it. */
+        .token = getenv("NETWORKING_CONFIG_TOKEN"),
+    };
     /* As interpreter of an init script the kernel puts "--sysv" and the script's path first. */
     if (*arg && !strcmp(*arg, "--sysv"))
         arg += arg[1] ? 2 : 1;

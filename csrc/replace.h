@@ -8,6 +8,7 @@
 /* What an operation did, for people. */
 struct change_result {
     uint64_t changed, added, removed, metadata, failed, saved, refused;
+    bool on_trial; /* by a boot: counted, nothing rolled back */
     char id[NCF_ID_SIZE];
     char discarded[STORE_NAME_SIZE + sizeof(PATH_STATE)]; /* path, "" if none */
     char notice[1280];                                    /* "" if there is nothing to say */

@@ -291,8 +291,12 @@ static int move_into_place(struct work *w, const struct entry *e, const char *te
     dirfd = parent_of(w, e->path, err);
     if (sys_renameat(dirfd, temp, dirfd, path_name(e->path)) == 0)
         return 0;
+    /* A directory that somebody put there goes if it is empty. */
+    if (errno == EISDIR && sys_unlinkat(dirfd, path_name(e->path), AT_REMOVEDIR) == 0 &&
+        sys_renameat(dirfd, temp, dirfd, path_name(e->path)) == 0)
+        return 0;
     error_file(err, errno == EISDIR || errno == ENOTEMPTY ? STEP_IN_THE_WAY : STEP_RENAME,
-               errno == EISDIR ? 0 : errno, e->path);
+               errno == EISDIR || errno == ENOTEMPTY ? 0 : errno, e->path);
     sys_unlinkat(dirfd, temp, 0);
     return -1;
 }

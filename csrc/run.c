@@ -52,6 +52,14 @@ static int64_t now_ms(void)
 /* Where the watcher has them. */
 enum { ANSWER = 3, OUTPUT = 4 };
 
+static void close_from(int first)
+{
+    if (syscall(ABI_CLOSE_RANGE, first, ~0u, 0) == 0)
+        return;
+    for (int fd = first; fd < 4096; fd++)
+        close(fd);
+}
+
 /* The caller's descriptors, its sockets and locks among them, are not for others. */
 static void keep_descriptors(int answer, int output)
 {
@@ -62,10 +70,7 @@ static void keep_descriptors(int answer, int output)
     close(OUTPUT);
     if (high_output >= 0)
         dup3(high_output, OUTPUT, O_CLOEXEC);
-    if (syscall(ABI_CLOSE_RANGE, OUTPUT + 1, ~0u, 0) == 0)
-        return;
-    for (int fd = OUTPUT + 1; fd < 4096; fd++)
-        close(fd);
+    close_from(OUTPUT + 1);
 }
 
 static void default_signals(void)
@@ -84,17 +89,24 @@ static void answer(const struct run_result *r)
         _exit(126);
 }
 
-/* Ends in another program, or tells why not. */
-static void become(const char *const argv[])
+/* Where nobody's terminal, directory, mask or signal reaches. */
+static void leave_caller(void)
 {
-    static char *const environment[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
-                                         "HOME=/", "TERM=dumb", NULL };
-    struct run_result r = { .end = RUN_NOT_STARTED };
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-
     default_signals();
     setsid();
     umask(022);
+}
+
+static char *const environment[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "HOME=/",
+                                     "TERM=dumb", NULL };
+
+/* Ends in another program, or tells why not. */
+static void become(const char *const argv[])
+{
+    struct run_result r = { .end = RUN_NOT_STARTED };
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    leave_caller();
     dup2(null, 0);
     if (dup2(OUTPUT, 1) < 0)
         dup2(null, 1);
@@ -283,6 +295,45 @@ void run_command(const char *const argv[], int limit_ms, struct run_result *ret)
     run_wait(&r, ret);
 }
 
+static void become_apart(const char *const argv[], const int fds[], int count)
+{
+    int high[RUN_APART_MAX], null;
+
+    for (int i = 0; i < count; i++)
+        high[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, RUN_APART_FD + RUN_APART_MAX);
+    null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int fd = 0; fd < RUN_APART_FD; fd++)
+        dup2(null, fd);
+    for (int i = 0; i < count; i++)
+        dup2(high[i], RUN_APART_FD + i);
+    close_from(RUN_APART_FD + count);
+    if (chdir("/") == 0)
+        execve(argv[0], (char *const *)(uintptr_t)argv, environment);
+    _exit(127);
+}
+
+int run_apart(const char *const argv[], const int fds[], int count)
+{
+    pid_t first = fork();
+    int status = 0;
+
+    if (first == 0) {
+        pid_t second;
+
+        leave_caller();
+        second = fork();
+        if (second == 0)
+            become_apart(argv, fds, count);
+        _exit(second < 0 ? errno : 0);
+    }
+    if (first < 0)
+        return -1;
+    while (waitpid(first, &status, 0) < 0 && errno == EINTR)
+        ;
+    errno = WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD;
+    return errno ? -1 : 0;
+}
+
 bool run_succeeded(const struct run_result *r)
 {
     return r->end == RUN_EXITED && r->status == 0;
@@ -298,13 +349,19 @@ void run_describe(const struct run_result *r, char *text, size_t size)
     }
 }
 
+bool run_executable(const char *path)
+{
+    return access(path, X_OK) == 0;
+}
+
 const char *run_program(const char *name, char path[RUN_PATH_SIZE])
 {
-    static const char *const places[] = { "/usr/sbin", "/usr/bin", "/sbin", "/bin" };
+    static const char *const places[] = { "/usr/sbin", "/usr/bin", "/sbin", "/bin",
+                                          "/usr/local/sbin" /* our own helper */ };
 
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         snprintf(path, RUN_PATH_SIZE, "%s/%s", places[i], name);
-        if (access(path, X_OK) == 0)
+        if (run_executable(path))
             return path;
     }
     return NULL;

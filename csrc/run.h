@@ -44,6 +44,16 @@ bool run_succeeded(const struct run_result *r);
 /* How it ended, in words: "exit status 1", "killed after 30 s" ... */
 void run_describe(const struct run_result *r, char *text, size_t size);
 
+/*
+ * Starts argv[0], an absolute path, as a process that belongs to nobody: child of
+ * init, a session of its own, no terminal, directory or descriptor of the
+ * caller's but those of fds[], which it has as RUN_APART_FD, RUN_APART_FD + 1 ...
+ * Returns 0 even if the program can't be executed; -1 and errno if no process can be made.
+ */
+enum { RUN_APART_FD = 3, RUN_APART_MAX = 3 };
+int run_apart(const char *const argv[], const int fds[], int count);
+
+bool run_executable(const char *path);
 /* The absolute path of a system program, NULL if it is not installed. */
 const char *run_program(const char *name, char path[RUN_PATH_SIZE]);
 

@@ -173,7 +173,7 @@ void snapshot_describe(struct manifest *m, enum archive_kind kind)
 {
     unsigned char id[8];
 
-    *m = (struct manifest){ .kind = kind, .started = sys_now(), .clock = sys_boottime(),
+    *m = (struct manifest){ .kind = kind, .started = sys_now(),
                             .uid = geteuid(), .pid = (uint32_t)getpid() };
     sys_random(id, sizeof(id));
     for (size_t i = 0; i < sizeof(id); i++)

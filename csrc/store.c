@@ -126,6 +126,11 @@ int store_lock(struct store *s, struct error *err)
     return st.nlink > 0;
 }
 
+bool store_try_lock(struct store *s)
+{
+    return sys_flock(s->fd, LOCK_EX | LOCK_NB, PATH_STATE) == 0;
+}
+
 void store_close(struct store *s)
 {
     sys_close_cleanup(&s->fd);

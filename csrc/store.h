@@ -19,6 +19,8 @@ int store_open(struct store *s, struct dirs *dirs, bool create, struct error *er
  * not.  1: locked; 0: the directory was removed meanwhile; -1: failure.
  */
 int store_lock(struct store *s, struct error *err);
+/* Does not wait: false if somebody has it. */
+bool store_try_lock(struct store *s);
 void store_close(struct store *s);
 /* Removes the directories that store_open() made, if they are empty. */
 void store_unmake(struct store *s, struct dirs *dirs);

@@ -9,13 +9,18 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/timerfd.h>
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
@@ -430,6 +435,144 @@ int sys_removexattr(int fd, const char *name, const char *attr)
     SEAM("removexattr", attr);
     return name ? lremovexattr(proc_path(fd, name, path, sizeof(path)), attr)
                 : fremovexattr(fd, attr);
+}
+
+static struct flock mark_of(short type, uint64_t key)
+{
+    return (struct flock){ .l_type = type, .l_whence = SEEK_SET,
+                           .l_start = (off_t)(key & INT32_MAX), .l_len = 1 };
+}
+
+int sys_mark(int fd, uint64_t key)
+{
+    struct flock mark = mark_of(F_RDLCK, key);
+
+    SEAM("mark", "");
+    return fcntl(fd, F_OFD_SETLK, &mark);
+}
+
+int sys_is_marked(int fd, uint64_t key)
+{
+    struct flock mark = mark_of(F_WRLCK, key);
+
+    SEAM("is_marked", "");
+    if (fcntl(fd, F_OFD_GETLK, &mark))
+        return -1;
+    return mark.l_type != F_UNLCK;
+}
+
+int sys_watch(int fd)
+{
+    char path[32];
+    int watch;
+
+    SEAM("inotify_init", "");
+    watch = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (watch < 0)
+        return -1;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    if (inotify_add_watch(watch, path, IN_DELETE | IN_MOVE | IN_DELETE_SELF | IN_MOVE_SELF) < 0) {
+        sys_close_cleanup(&watch);
+        return -1;
+    }
+    return watch;
+}
+
+static int timer_at(uint64_t until)
+{
+    struct itimerspec at = { .it_value = { .tv_sec = (time_t)(until / 1000000000u),
+                                           .tv_nsec = (long)(until % 1000000000u) + !until } };
+    int fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC);
+
+    if (fd >= 0 && timerfd_settime(fd, TFD_TIMER_ABSTIME, &at, NULL))
+        sys_close_cleanup(&fd);
+    return fd;
+}
+
+int sys_sleep_until(int watch, int line, uint64_t until)
+{
+    AUTO_CLOSE timer = until == SYS_NEVER ? -1 : timer_at(until);
+    struct pollfd on[] = { { .fd = watch, .events = POLLIN },
+                           { .fd = line, .events = POLLRDHUP },
+                           { .fd = timer, .events = POLLIN } };
+    char events[4096];
+    int n;
+
+    SEAM("sleep_until", "");
+    if (until != SYS_NEVER && timer < 0)
+        return -1;
+    RETRY(n, poll(on, 3, -1));
+    if (n < 0)
+        return -1;
+    if (on[1].revents)
+        return SYS_WOKEN_BY_HANGUP;
+    if (!on[0].revents)
+        return SYS_WOKEN_BY_TIME;
+    /* All that is there: what happened is looked up, not read from here. */
+    while (read(watch, events, sizeof(events)) > 0)
+        ;
+    return SYS_WOKEN_BY_NAMES;
+}
+
+/* A peer that is gone without a word is noticed after this, in seconds. */
+enum { TCP_IDLE = 10, TCP_INTERVAL = 5, TCP_PROBES = 3 };
+
+static void notice_dead_peer(int fd)
+{
+    static const struct {
+        int level, option, value;
+    } settings[] = {
+        { IPPROTO_TCP, TCP_KEEPIDLE, TCP_IDLE },
+        { IPPROTO_TCP, TCP_KEEPINTVL, TCP_INTERVAL },
+        { IPPROTO_TCP, TCP_KEEPCNT, TCP_PROBES },
+        /* The same for what was sent and is not acknowledged. */
+        { IPPROTO_TCP, TCP_USER_TIMEOUT, (TCP_IDLE + TCP_PROBES * TCP_INTERVAL) * 1000 },
+        { SOL_SOCKET, SO_KEEPALIVE, 1 },
+    };
+
+    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+        (void)setsockopt(fd, settings[i].level, settings[i].option, &settings[i].value,
+                         sizeof(settings[i].value)); /* other sockets have no such setting */
+}
+
+bool sys_is_line(int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st))
+        return false;
+    if (S_ISSOCK(st.st_mode))
+        notice_dead_peer(fd);
+    return S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode) || isatty(fd);
+}
+
+int sys_pipe(int *ret_read, int *ret_write)
+{
+    int ends[2];
+
+    SEAM("pipe", "");
+    if (pipe2(ends, O_CLOEXEC))
+        return -1;
+    *ret_read = ends[0];
+    *ret_write = ends[1];
+    return 0;
+}
+
+bool sys_wait_readable(int fd, int ms)
+{
+    struct pollfd on = { .fd = fd, .events = POLLIN };
+    int n;
+
+    RETRY(n, poll(&on, 1, ms));
+    return n > 0;
+}
+
+void sys_protect(void)
+{
+    AUTO_CLOSE fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0 && write(fd, "-1000", 5) < 0)
+        return;
 }
 
 struct stamp sys_now(void)

@@ -85,6 +85,32 @@ ssize_t sys_getxattr(int fd, const char *name, const char *attr, void *buf, size
 int sys_setxattr(int fd, const char *name, const char *attr, const void *value, size_t n);
 int sys_removexattr(int fd, const char *name, const char *attr);
 
+/*
+ * Marks the open file `fd` for as long as this descriptor lives: other processes
+ * see the mark, it keeps nobody from anything (a shared record lock at `key`).
+ */
+int sys_mark(int fd, uint64_t key);
+/* 1: somebody else's mark with this key is on the file; 0: none; -1: failure. */
+int sys_is_marked(int fd, uint64_t key);
+/* A descriptor that tells of names that appear in the directory `fd` or go. */
+int sys_watch(int fd);
+/*
+ * Sleeps until that happens, the other end of `line` hangs up, or
+ * sys_boottime() reaches `until` (SYS_NEVER: not by time), whichever is first.
+ * A descriptor may be -1.  Returns what it was.
+ */
+#define SYS_NEVER UINT64_MAX
+enum sys_woken { SYS_WOKEN_BY_TIME = 1, SYS_WOKEN_BY_NAMES, SYS_WOKEN_BY_HANGUP };
+int sys_sleep_until(int watch, int line, uint64_t until);
+/* Whether `fd` is something that can hang up; a network connection then notices a dead peer. */
+bool sys_is_line(int fd);
+/* Both ends close on exec. */
+int sys_pipe(int *ret_read, int *ret_write);
+/* Whether there is something to read within that time; its end counts. */
+bool sys_wait_readable(int fd, int ms);
+/* Asks the kernel to take others when memory is short; where rights do not reach, nothing. */
+void sys_protect(void);
+
 struct stamp sys_now(void);
 /* Nanoseconds of the clock that counts suspend and knows no steps. */
 uint64_t sys_boottime(void);

@@ -27,6 +27,7 @@ from .errors import (
     UseAfterClose,
     WrongToken,
 )
+from .places import helper_path
 from .records import (
     ChangeResult,
     ChangeStatus,
@@ -36,6 +37,7 @@ from .records import (
     FileType,
     Metadata,
     Pattern,
+    StartOptions,
 )
 
 NCF_NOERROR: int = lib.NCF_NOERROR
@@ -117,16 +119,28 @@ class Handle:
                 ffi.release(self._ncf)
                 self._ncf = None
 
-    def start(self, flags: int, note: str | None, token: str | None, deadline: int | None) -> None:
+    def start(self, flags: int, options: StartOptions) -> None:
         with self._lock:
-            self._set_options(note, token, deadline)
+            self._set_options(options)
             self._call(lib.ncf_change_start, _unsigned(flags, "flags"), invalid=AlreadyOpen)
-            self._token = token
+            self._token = options.token
 
     def commit(self, flags: int, token: str | None) -> None:
         with self._lock:
-            self._set_options(None, self._token if token is None else token, None)
+            self._show(token)
             self._call(lib.ncf_change_commit, _unsigned(flags, "flags"))
+
+    def extend(self, seconds: int, token: str | None) -> None:
+        with self._lock:
+            self._has_options = True  # the helper, which may have to be a guard
+            self._show(token)
+            self._call(lib.ncf_change_extend, _unsigned(seconds, "seconds"))
+
+    def guard(self) -> None:
+        with self._lock:
+            self._has_options = True
+            self._show(None)
+            self._call(lib.ncf_change_guard)
 
     def rollback(self, flags: int) -> None:
         self._call(lib.ncf_change_rollback, _unsigned(flags, "flags"))
@@ -185,17 +199,25 @@ class Handle:
             kind = invalid
         return kind(code, _text(errmsg[0]), details)
 
-    def _set_options(self, note: str | None, token: str | None, deadline: int | None) -> None:
-        wanted = not (note is None and token is None and deadline is None)
-        if not wanted and not self._has_options:
+    def _show(self, token: str | None) -> None:
+        """Show this token, or the one of the last start, to the next call."""
+        self._set_options(StartOptions(token=self._token if token is None else token))
+
+    def _set_options(self, wanted: StartOptions) -> None:
+        has_options = wanted != StartOptions()
+        if not has_options and not self._has_options:
             return
-        strings = _option(note, "note"), _option(token, "token")
+        strings = _option(wanted.note, "note"), _option(wanted.token, "token"), _helper()
+        leash = ffi.NULL if wanted.leash is None else ffi.new("int *", wanted.leash)
         options = ffi.new("struct ncf_change_options *")
         options.size = ffi.sizeof("struct ncf_change_options")
-        options.note, options.token = strings
-        options.deadline = _unsigned(deadline or 0, "deadline")
+        options.note, options.token, options.helper = strings
+        options.deadline = _unsigned(wanted.deadline or 0, "deadline")
+        options.leash = leash
+        options.grace = _unsigned(wanted.grace, "grace")
+        options.trial_boots = _unsigned(wanted.trial_boots, "trial_boots")
         self._call(lib.ncf_change_set_options, options)
-        self._has_options = wanted
+        self._has_options = has_options
 
     def _fetch(self, function: Any, pointer: str, convert: Callable[[Any], _Record]) -> _Record:
         ret = ffi.new(pointer)
@@ -229,6 +251,9 @@ def _status(c: Any) -> ChangeStatus:
         has_token=bool(c.has_token),
         deadline=c.deadline or None,
         deadline_left=c.deadline_left if c.deadline else None,
+        grace=c.grace if c.has_leash else None,
+        trial_boots=c.trial_boots,
+        guarded=bool(c.guarded),
         boot=_text(c.boot),
         same_boot=bool(c.same_boot),
         files=c.files,
@@ -290,6 +315,14 @@ def _c_string(value: bytes, what: str) -> Any:
     if b"\0" in value:
         raise ArgumentError(NCF_EOTHER, "bad argument", f"{what}: a NUL byte in {value!r}")
     return ffi.new("char[]", value)
+
+
+def _helper() -> Any:
+    """The helper that came with this package is the guard; else the installed one."""
+    try:
+        return _c_string(os.fsencode(helper_path()), "helper")
+    except FileNotFoundError:
+        return ffi.NULL
 
 
 def _option(value: str | None, what: str) -> Any:

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from ._core import NCF_EINVALIDOP, NCF_ROLLBACK_FILES_ONLY, NCF_START_ON_WRITE, Handle
 from .errors import NotOpen
-from .records import ChangeResult, ChangeStatus, Difference, Discarded, Pattern
+from .records import ChangeResult, ChangeStatus, Difference, Discarded, Pattern, StartOptions
 
 if TYPE_CHECKING:
+    from socket import socket
     from types import TracebackType
-    from typing import Union
+    from typing import IO, Any, Union
 
     AnyPath = Union[str, bytes, os.PathLike[str], os.PathLike[bytes]]
+    Line = Union[int, IO[Any], socket]
 
 __all__ = ["Change", "Netcf"]
 
@@ -86,6 +88,9 @@ class Netcf:
         note: str | None = None,
         token: str | None = None,
         deadline: int | None = None,
+        leash: Line | None = None,
+        grace: int = 0,
+        trial_boots: int = 0,
     ) -> Change:
         """Return a change to use in a ``with`` statement, which starts it.
 
@@ -95,9 +100,12 @@ class Netcf:
             on_write: See :meth:`change_start`, as for all others.
             note: Why.
             token: Secret that a commit must know.
-            deadline: Seconds until it should roll back.
+            deadline: Seconds until it rolls back by itself.
+            leash: What hangs up with the session.
+            grace: Seconds from then to the rollback.
+            trial_boots: Boots that it outlives.
         """
-        return Change(self, on_write=on_write, note=note, token=token, deadline=deadline)
+        return Change(self, on_write, _options(note, token, deadline, leash, grace, trial_boots))
 
     def change_start(
         self,
@@ -107,6 +115,9 @@ class Netcf:
         note: str | None = None,
         token: str | None = None,
         deadline: int | None = None,
+        leash: Line | None = None,
+        grace: int = 0,
+        trial_boots: int = 0,
     ) -> None:
         """Start a change: save every file in scope.
 
@@ -118,15 +129,28 @@ class Netcf:
                 ``NCF_START_ON_WRITE`` does.
             note: Why; shown by :meth:`status`; at most 255 bytes.
             token: Secret that a commit must know; at most 255 bytes.
-            deadline: Seconds until the change should roll back, at most 30 days.
+            deadline: Seconds until the change rolls back by itself, at most 30
+                days; neither suspend nor the clock's steps move it.  A start
+                with the open change's token moves its deadline.
+            leash: A terminal, pipe or socket, or its descriptor: when its other
+                end hangs up, the change rolls back.
+            grace: Seconds from then to the rollback, in which a commit is still
+                possible.
+            trial_boots: Boots, at most 100, that the change outlives; the one
+                after them rolls back.
 
         Raises:
             AlreadyOpen: A change is open.
             ArgumentError: Unknown flags, or an option that is too long.
             FileError: A file can't be read or keeps changing, the scope is too
                 large, the disk is full, or the state directory can't be trusted.
+            ProgramError: The guard of a deadline or leash can't be started.
         """
-        self._handle.start(flags | NCF_START_ON_WRITE * on_write, note, token, deadline)
+        options = _options(note, token, deadline, leash, grace, trial_boots)
+        self._start(flags | NCF_START_ON_WRITE * on_write, options)
+
+    def _start(self, flags: int, options: StartOptions) -> None:
+        self._handle.start(flags, options)
 
     change_begin = change_start
 
@@ -148,6 +172,30 @@ class Netcf:
         """
         self._handle.commit(flags, token)
         self._closings += 1
+
+    def change_extend(self, seconds: int, *, token: str | None = None) -> None:
+        """Set the deadline of the open change to `seconds` from now.
+
+        Args:
+            seconds: 1 to 30 days.
+            token: The token of the change; None for the one of this object's
+                last start.
+
+        Raises:
+            NotOpen: No change is open.
+            WrongToken: The change was started with another token.
+            ArgumentError: `seconds` is out of range.
+            ProgramError: No guard watches it, and none can be started.
+        """
+        self._handle.extend(seconds, token)
+
+    def change_guard(self) -> None:
+        """Start a guard if the open change wants one and nobody watches it.
+
+        Raises:
+            ProgramError: None can be started.
+        """
+        self._handle.guard()
 
     def change_rollback(self, flags: int = 0, *, files_only: bool = False) -> None:
         """Put back exactly what start saved.
@@ -247,20 +295,10 @@ class Change:
     of the block raise :class:`NotOpen`: what it did was not committed by it.
     """
 
-    def __init__(
-        self,
-        ncf: Netcf,
-        *,
-        on_write: bool,
-        note: str | None,
-        token: str | None,
-        deadline: int | None,
-    ) -> None:
+    def __init__(self, ncf: Netcf, on_write: bool, options: StartOptions) -> None:
         self._ncf = ncf
-        self._on_write = on_write
-        self._note = note
-        self._token = token
-        self._deadline = deadline
+        self._flags = NCF_START_ON_WRITE * on_write
+        self._options = options
         self._closings = 0
         self._id = ""
 
@@ -273,9 +311,7 @@ class Change:
         ncf = self._ncf
         earlier = ncf.result().id
         try:
-            ncf.change_start(
-                on_write=self._on_write, note=self._note, token=self._token, deadline=self._deadline
-            )
+            ncf._start(self._flags, self._options)
             self._id, self._closings = ncf.result().id, ncf._closings
         except BaseException:
             # An interrupt arrives when C returns, and then the change may be open.
@@ -328,3 +364,15 @@ class Change:
     def diff(self) -> list[Difference]:
         """Return what differs now from the snapshot; see :meth:`Netcf.diff`."""
         return self._ncf.diff()
+
+
+def _options(
+    note: str | None,
+    token: str | None,
+    deadline: int | None,
+    leash: Line | None,
+    grace: int,
+    trial_boots: int,
+) -> StartOptions:
+    line = leash if leash is None or isinstance(leash, int) else leash.fileno()
+    return StartOptions(note, token, deadline, line, grace, trial_boots)

@@ -19,6 +19,7 @@ __all__ = [
     "FileType",
     "Metadata",
     "Pattern",
+    "StartOptions",
 ]
 
 
@@ -61,6 +62,18 @@ class FileType(Enum):
 
 
 @dataclass(frozen=True)
+class StartOptions:
+    """What a start may be told; :meth:`Netcf.change_start` says what each means."""
+
+    note: str | None = None
+    token: str | None = None
+    deadline: int | None = None
+    leash: int | None = None
+    grace: int = 0
+    trial_boots: int = 0
+
+
+@dataclass(frozen=True)
 class ChangeStatus:
     """The state of the host's change; all but `open` is empty where none is open."""
 
@@ -83,9 +96,15 @@ class ChangeStatus:
     has_token: bool
     """Whether a commit needs a token."""
     deadline: int | None
-    """Seconds after the start; None without one."""
+    """Seconds, as last set; None without one."""
     deadline_left: int | None
     """Seconds left, counting suspend; negative once passed; None without one."""
+    grace: int | None
+    """Seconds from the end of its leash to the rollback; None without a leash."""
+    trial_boots: int
+    """Boots that it still outlives."""
+    guarded: bool
+    """Whether a guard watches its deadline and leash."""
     boot: str
     """Boot id of the start, empty if unknown."""
     same_boot: bool

@@ -241,7 +241,7 @@ def drop(prefix: bytes) -> Callable[[list[bytes]], list[bytes]]:
     return lambda lines: [line for line in lines if not line.startswith(prefix)]
 
 
-@pytest.mark.parametrize("key", [b"kind", b"id", b"started", b"clock", b"by", b"program", b"boot", b"note", b"deadline"])
+@pytest.mark.parametrize("key", [b"kind", b"id", b"started", b"by", b"program", b"boot", b"note"])
 def test_missing_lines(core: Core, helper: Helper, host: Path, file: Path, key: bytes) -> None:
     """A manifest that lacks one of its lines is refused."""
     snapshot.rewrite(file, drop(key + b" "))
@@ -267,10 +267,9 @@ def test_lines_nobody_wrote(core: Core, helper: Helper, host: Path, file: Path, 
     "key, value",
     [
         (b"kind", b"x"), (b"kind", b""), (b"kind", b"ww"), (b"id", b"0123456789abcdef0"),
-        (b"started", b"1"), (b"started", b"1.5"), (b"started", b"x.000000000"), (b"clock", b"-1"),
+        (b"started", b"1"), (b"started", b"1.5"), (b"started", b"x.000000000"),
         (b"by", b"0"), (b"by", b"0 4294967296"), (b"program", b"p" * 32), (b"boot", b"b" * 37),
         (b"note", b"n" * 256), (b"note", b"%0"), (b"note", b"%zz"), (b"note", b"%00"), (b"note", b"a b"),
-        (b"deadline", b"x"), (b"deadline", b"4294967296"),
     ],
 )  # fmt: skip
 def test_lines_out_of_range(
@@ -284,6 +283,24 @@ def test_lines_out_of_range(
         return lines
 
     snapshot.rewrite(file, change)
+    refused(core, helper, host)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"deadline x 1", b"deadline 0 1", b"deadline 5", b"deadline 4294967296 1", b"deadline 5 1", b"due-boot x",
+        b"leash", b"leash x", b"trial-boots 0", b"trial-boots 4294967296",
+    ],
+)  # fmt: skip
+def test_wrong_lines_of_the_guard(core: Core, helper: Helper, host: Path, file: Path, line: bytes) -> None:
+    """What deadline, leash and trial boots can't be is refused; `deadline` needs its `due-boot`."""
+
+    def add(lines: list[bytes]) -> list[bytes]:
+        at = 1 + next(i for i, row in enumerate(lines) if row.startswith(b"note "))
+        return [*lines[:at], line, *lines[at:]]
+
+    snapshot.rewrite(file, add)
     refused(core, helper, host)
 
 

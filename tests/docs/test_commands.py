@@ -92,7 +92,9 @@ def test_completion_narrows(helper: Helper) -> None:
 
 def test_completion_offers_the_options_of_a_command() -> None:
     """Options are offered after the command that takes them."""
-    assert complete("networking-config", "change-begin", "-") == ["--note", "--on-write"]
+    assert complete("networking-config", "change-begin", "-") == [
+        "--note", "--on-write", "--timeout", "--leash", "--grace", "--trial-boots"
+    ]  # fmt: skip
     assert complete("networking-config", "status", "-") == ["--open"]
     assert complete("networking-config", "commit_config", "") == []
 

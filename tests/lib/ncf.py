@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import re
 from ctypes import (
     POINTER,
@@ -25,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
+from lib import build
+
 NOERROR, EINTERNAL, EOTHER, ENOMEM, ENOENT = 0, 1, 2, 3, 6
 EEXEC, EINUSE, EFILE, EINVALIDOP = 7, 8, 10, 13
 
@@ -41,7 +44,16 @@ SeamHook = ctypes.CFUNCTYPE(c_int, c_char_p, c_char_p)
 
 
 class OptionsStruct(ctypes.Structure):
-    _fields_ = [("size", c_size_t), ("note", c_char_p), ("token", c_char_p), ("deadline", c_uint)]
+    _fields_ = [
+        ("size", c_size_t),
+        ("note", c_char_p),
+        ("token", c_char_p),
+        ("deadline", c_uint),
+        ("leash", ctypes.POINTER(c_int)),
+        ("grace", c_uint),
+        ("trial_boots", c_uint),
+        ("helper", c_char_p),
+    ]
 
 
 class StatusStruct(ctypes.Structure):
@@ -57,6 +69,10 @@ class StatusStruct(ctypes.Structure):
         ("has_token", c_int),
         ("deadline", c_uint),
         ("deadline_left", c_longlong),
+        ("has_leash", c_int),
+        ("grace", c_uint),
+        ("trial_boots", c_uint),
+        ("guarded", c_int),
         ("boot", c_char * 37),
         ("same_boot", c_int),
         ("files", c_ulonglong),
@@ -99,6 +115,7 @@ class ResultStruct(ctypes.Structure):
         ("failed", c_ulonglong),
         ("saved", c_ulonglong),
         ("refused", c_ulonglong),
+        ("on_trial", c_int),
         ("id", c_char * 17),
         ("discarded", c_char_p),
         ("notice", c_char_p),
@@ -138,6 +155,10 @@ class Status:
     has_token: int
     deadline: int
     deadline_left: int
+    has_leash: int
+    grace: int
+    trial_boots: int
+    guarded: int
     boot: bytes
     same_boot: int
     files: int
@@ -179,6 +200,7 @@ class Result:
     failed: int
     saved: int
     refused: int
+    on_trial: int
     id: bytes
     discarded: bytes
     notice: bytes
@@ -218,6 +240,9 @@ class Core:
             ("ncf_change_begin", c_int, [handle, c_uint]),
             ("ncf_change_commit", c_int, [handle, c_uint]),
             ("ncf_change_rollback", c_int, [handle, c_uint]),
+            ("ncf_change_extend", c_int, [handle, c_uint]),
+            ("ncf_change_guard", c_int, [handle]),
+            ("ncf_change_boot", c_int, [handle, c_uint]),
             ("ncf_change_set_options", c_int, [handle, POINTER(OptionsStruct)]),
             ("ncf_change_status", c_int, [handle, POINTER(StatusStruct)]),
             ("ncf_change_scope", c_int, [handle, POINTER(POINTER(PatternStruct)), POINTER(c_size_t)]),
@@ -344,9 +369,28 @@ class Ncf:
         note: bytes | None = None,
         token: bytes | None = None,
         deadline: int = 0,
+        leash: int | None = None,
+        grace: int = 0,
+        trial_boots: int = 0,
+        helper: bytes | None = None,
     ) -> None:
-        options = OptionsStruct(ctypes.sizeof(OptionsStruct), note, token, deadline)
+        """The options of the next start; the guard is the helper of this build."""
+        line = None if leash is None else ctypes.pointer(c_int(leash))
+        guard = helper or os.fsencode(build.directory() / "networking-config")
+        options = OptionsStruct(
+            ctypes.sizeof(OptionsStruct), note, token, deadline, line, grace, trial_boots, guard
+        )
         self._check(self.core.lib.ncf_change_set_options(self.handle, byref(options)))
+
+    def extend(self, seconds: int) -> None:
+        self._check(self.core.lib.ncf_change_extend(self.handle, seconds))
+
+    def guard(self) -> None:
+        self._check(self.core.lib.ncf_change_guard(self.handle))
+
+    def boot(self) -> Result:
+        self._check(self.core.lib.ncf_change_boot(self.handle, 0))
+        return self.result()
 
     def clear_options(self) -> None:
         self._check(self.core.lib.ncf_change_set_options(self.handle, None))
