@@ -5,7 +5,7 @@
 # make check       all tests; PYTEST_ARGS='-k name' chooses
 # make install     PREFIX= SBINDIR= LIBDIR= INCLUDEDIR= MANDIR= DESTDIR=
 # make install-netcf-transaction DIR=   the name under which libnetcf looks for it
-# make test-lib    the core with its test seam, every symbol visible
+# make test-lib    the core with its test seam, every symbol visible; the program of short memory
 # make uninstall, make clean
 
 include csrc/sources.mk
@@ -31,7 +31,7 @@ TEST_CFLAGS ?= -O1 -g
 all: helper lib
 helper: $(BUILD)/networking-config
 lib: $(BUILD)/libncf.so $(BUILD)/libncf.a
-test-lib: $(BUILD)/test/libncf-test.so
+test-lib: $(BUILD)/test/libncf-test.so $(BUILD)/test/driver
 
 .PHONY: all helper lib test-lib demo check clean
 .PHONY: install uninstall install-netcf-transaction
@@ -102,6 +102,12 @@ $(BUILD)/libncf.a: $(LIB_OBJECTS) csrc/ncf.map
 
 $(BUILD)/test/libncf-test.so: $(TEST_OBJECTS)
 	$(CC) -shared $(LDFLAGS) -o $@ $^
+
+# What it deals in fails beneath the library as it is shipped.
+WRAPPED := malloc calloc realloc read pread write pwrite open openat ftruncate fallocate flock
+$(BUILD)/test/driver: tests/lib/driver.c $(BUILD)/libncf.a
+	@mkdir -p $(@D)
+	$(CC) -D_GNU_SOURCE $(TEST_CFLAGS) -Icsrc $(LDFLAGS) -o $@ $^ $(WRAPPED:%=-Wl,--wrap=%)
 
 -include $(LIB_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d)
 
