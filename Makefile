@@ -3,6 +3,7 @@
 # make             the helper and the libraries, into build/
 # make demo        the main job on a scratch root, as an ordinary user
 # make check       all tests; PYTEST_ARGS='-k name' chooses
+# make coverage    branch coverage of csrc/, with gcc; fails below 95 %
 # make install     PREFIX= SBINDIR= LIBDIR= INCLUDEDIR= MANDIR= DESTDIR=
 # make install-netcf-transaction DIR=   the name under which libnetcf looks for it
 # make test-lib    the core with its test seam, every symbol visible; the program of short memory
@@ -33,7 +34,7 @@ helper: $(BUILD)/networking-config
 lib: $(BUILD)/libncf.so $(BUILD)/libncf.a
 test-lib: $(BUILD)/test/libncf-test.so $(BUILD)/test/driver
 
-.PHONY: all helper lib test-lib demo check clean
+.PHONY: all helper lib test-lib demo check coverage clean
 .PHONY: install uninstall install-netcf-transaction
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -199,3 +200,6 @@ demo: all $(VENV)/installed
 
 check: all test-lib $(VENV)/installed-test
 	NCF_BUILD_DIR=$(abspath $(BUILD)) $(IN_VENV)/pytest $(PYTEST_ARGS)
+
+coverage: $(VENV)/installed-test
+	$(IN_VENV)/python tests/proof/coverage.py
