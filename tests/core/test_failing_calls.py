@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import remove
 
+from conftest import remove
 from lib import ncf, operations, seam, tree
 from lib.ncf import Core, NcfError
 from lib.operations import Operation, World, is_open, leftovers

@@ -6,8 +6,8 @@ import itertools
 from pathlib import Path
 
 import pytest
-from conftest import remove
 
+from conftest import remove
 from lib import build, driver, ncf, operations, tree
 from lib.driver import Driver
 from lib.ncf import Core
