@@ -548,7 +548,7 @@ static bool read_patterns(char **p, struct scope *scope, struct error *err)
 }
 
 /* The lines that belong to the entry before: t TARGET, x NAME VALUE. */
-static bool read_entry_rest(char **p, struct entry *e, struct listing *l)
+static bool read_entry_rest(char **p, struct entry *e, struct listing *l, struct error *err)
 {
     AUTO_BUFFER packed = { 0 };
     char *name, *value, *target;
@@ -566,7 +566,9 @@ static bool read_entry_rest(char **p, struct entry *e, struct listing *l)
     }
     e->xattr_len = packed.len;
     e->xattr = packed.len ? (unsigned char *)arena_copy(&l->memory, packed.data, packed.len) : NULL;
-    return !packed.failed && (!packed.len || e->xattr);
+    if (packed.failed || (packed.len && !e->xattr))
+        return error_file(err, STEP_MEMORY, ENOMEM, e->path) == 0; /* not damage */
+    return true;
 }
 
 static uint32_t type_bits(char type)
@@ -574,7 +576,8 @@ static uint32_t type_bits(char type)
     return type == 'f' ? S_IFREG : type == 'd' ? S_IFDIR : type == 'l' ? S_IFLNK : 0;
 }
 
-static bool read_entry(char **p, struct entry *e, struct listing *l, uint64_t manifest_offset)
+static bool read_entry(char **p, struct entry *e, struct listing *l, uint64_t manifest_offset,
+                       struct error *err)
 {
     struct sys_stat *st = &e->st;
     char *path;
@@ -597,7 +600,7 @@ static bool read_entry(char **p, struct entry *e, struct listing *l, uint64_t ma
         return false;
     st->mode |= type_bits(e->type);
     e->path = path;
-    return read_entry_rest(p, e, l);
+    return read_entry_rest(p, e, l, err);
 }
 
 /*
@@ -622,7 +625,7 @@ static int read_entries(char **p, struct listing *l, uint64_t manifest_offset, s
     struct entry e;
 
     while (**p != '#') {
-        if (!read_entry(p, &e, l, manifest_offset))
+        if (!read_entry(p, &e, l, manifest_offset, err))
             return error_set(err, NCF_EFILE, STEP_FORMAT, 0, name);
         if (!path_allowed(&e, l))
             return error_set(err, NCF_EFILE, STEP_SNAPSHOT_PATH, 0, e.path);

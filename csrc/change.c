@@ -22,6 +22,8 @@
 enum { TRIES = 5, PAUSE_MS = 20 };
 
 static const char NOTHING_DONE[] = "nothing was saved, nothing was changed";
+static const char PERHAPS_OPEN[] = "its snapshot may be there all the same: ask for the status before "
+                                   "you edit, for the next boot rolls an open change back";
 static const char STAYS_OPEN[] = "the change stays open, no file was touched";
 static const char NOT_TOUCHED[] = "no configuration file was touched, the snapshot is kept";
 static const char DAMAGED[] = "no configuration file was touched, the snapshot is kept: take from "
@@ -226,8 +228,9 @@ static int save(struct store *store, struct dirs *dirs, struct manifest *m, stru
         return -1;
     if (store_publish(store, STORE_SNAPSHOT, err)) {
         /* Said to have failed, so it must not be acted on. */
-        sys_unlinkat(store->fd, STORE_SNAPSHOT, 0);
-        (void)sys_fsync(store->fd, PATH_STATE);
+        if ((sys_unlinkat(store->fd, STORE_SNAPSHOT, 0) && errno != ENOENT) ||
+            sys_fsync(store->fd, PATH_STATE))
+            error_state(err, PERHAPS_OPEN);
         return -1;
     }
     ret->saved = files.files;

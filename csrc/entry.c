@@ -248,6 +248,10 @@ int entry_apply(int fd, const struct entry *e, struct error *err)
         return error_file(err, STEP_SET_OWNER, errno, e->path);
     if (apply_xattrs(fd, NULL, e, err))
         return -1;
+    /* Inherited from the directory.  Flags that lock are not, and are set last. */
+    if ((now.flags & ~e->st.flags & FLAG_NODUMP) &&
+        sys_setflags(fd, now.flags & e->st.flags, e->path))
+        return error_file(err, STEP_SET_FLAGS, errno, e->path);
     if (sys_fchmod(fd, e->st.mode & 07777, e->path))
         return error_file(err, STEP_SET_MODE, errno, e->path);
     if (sys_utimensat(fd, NULL, e->st.mtime))

@@ -46,10 +46,11 @@ int ncf_init(struct netcf **ncf, const char *root)
     memcpy(n->snapshot_path + len, "/" PATH_STATE "/" STORE_SNAPSHOT,
            sizeof("/" PATH_STATE "/" STORE_SNAPSHOT));
     n->root = sys_open_root(root);
-    if (n->root < 0)
-        return error_set(&n->err, errno == ENOENT || errno == ENOTDIR ? NCF_ENOENT : NCF_EFILE,
-                         STEP_OPEN_ROOT, errno, root);
-    return 0;
+    if (n->root >= 0)
+        return 0;
+    return errno == ENOENT || errno == ENOTDIR
+               ? error_set(&n->err, NCF_ENOENT, STEP_OPEN_ROOT, errno, root)
+               : error_file(&n->err, STEP_OPEN_ROOT, errno, root);
 }
 
 int ncf_close(struct netcf *ncf)

@@ -19,7 +19,7 @@ enum { TRIES = 5, PAUSE_MS = 20 };
 
 static const char NOT_TOUCHED[] = "no configuration file was touched, the snapshot is kept";
 static const char NOT_KEPT[] = "the disk is full: the replaced files could not be kept";
-static const char PARTLY[] = "everything else was restored; the change stays open, "
+static const char PARTLY[] = "what could be restored was; the change stays open, "
                              "run rollback again when the cause is mended";
 
 void result_notice(struct change_result *ret, const char *path, const char *words)

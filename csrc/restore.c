@@ -99,10 +99,23 @@ static int touch_parent(struct work *w, const char *path, struct error *err)
     return unlock(w, listing_find_parent(w->r->live, path), err);
 }
 
-/* The directory is not there, or something else stands in its place. */
-static bool no_way(int sys)
+/*
+ * Whether a directory that can't be opened need not be: it is gone, or the
+ * snapshot has something else on the way to it.
+ */
+static bool no_way(const struct work *w, const char *dir, size_t len, int sys)
 {
-    return sys == ENOENT || sys == ENOTDIR || sys == ELOOP;
+    char path[PATH_SIZE];
+    const struct entry *saved = NULL;
+
+    if (sys != ENOTDIR && sys != ELOOP)
+        return sys == ENOENT;
+    for (; len && !saved; len = path_parent(path)) {
+        memcpy(path, dir, len);
+        path[len] = '\0';
+        saved = listing_find(w->r->saved, path);
+    }
+    return saved && saved->type != 'd';
 }
 
 static int remove_name(struct work *w, const struct entry *live, struct error *err)
@@ -111,7 +124,8 @@ static int remove_name(struct work *w, const struct entry *live, struct error *e
 
     dirs_forget(w->r->dirs);
     /* Gone with its directory, which had to make way for something else. */
-    if (dirs_open_parent(w->r->dirs, live->path) < 0 && no_way(errno))
+    if (dirs_open_parent(w->r->dirs, live->path) < 0 &&
+        no_way(w, live->path, path_parent(live->path), errno))
         return 0;
     if (touch_parent(w, live->path, err) || unlock(w, live, err))
         return -1;
@@ -280,11 +294,13 @@ static int write_temp(struct work *w, const struct entry *e, const char *temp, s
 static int move_into_place(struct work *w, const struct entry *e, const char *temp,
                            struct error *err)
 {
+    const struct entry *live = listing_find(w->r->live, e->path);
     int dirfd = parent_of(w, e->path, err);
 
     if (dirfd < 0)
         return -1;
-    if (unlock(w, listing_find(w->r->live, e->path), err)) {
+    /* What was a directory is gone by now, or still in the way. */
+    if (live && live->type != 'd' && unlock(w, live, err)) {
         sys_unlinkat(parent_of(w, e->path, err), temp, 0);
         return -1;
     }
@@ -536,7 +552,8 @@ static void restore_flags(struct work *w)
         struct error one = { 0 };
         AUTO_CLOSE fd = -1;
 
-        if (d->item[i].kind == NCF_DIFF_ADDED || e->type != 'f' || !e->st.flags)
+        if (d->item[i].kind == NCF_DIFF_ADDED || e->type != 'f' || !e->st.flags ||
+            w->rewrite[e - w->r->saved->entry])
             continue;
         fd = entry_open(w->r->dirs, e, &one);
         if (fd >= 0 && sys_setflags(fd, e->st.flags, e->path))
@@ -587,7 +604,9 @@ static int finish_directory(struct work *w, const char *path, struct error *err)
         return -1;
     fd = dirs_open(w->r->dirs, path, strlen(path));
     if (fd < 0)
-        return no_way(errno) ? 0 : error_file(err, STEP_OPEN_DIRECTORY, errno, path);
+        return no_way(w, path, strlen(path), errno)
+                   ? 0
+                   : error_file(err, STEP_OPEN_DIRECTORY, errno, path);
     if (saved && saved->type == 'd' && (made || !saved->context) && entry_apply(fd, saved, err))
         return -1;
     /* The names in it, and with them its own times: nothing else makes them durable. */
@@ -607,7 +626,9 @@ static int finish_directory_flags(struct work *w, const char *path, struct error
         return 0;
     fd = dirs_open(w->r->dirs, path, strlen(path));
     if (fd < 0)
-        return no_way(errno) ? 0 : error_file(err, STEP_OPEN_DIRECTORY, errno, path);
+        return no_way(w, path, strlen(path), errno)
+                   ? 0
+                   : error_file(err, STEP_OPEN_DIRECTORY, errno, path);
     if (sys_setflags(fd, flags, path))
         return error_file(err, STEP_SET_FLAGS, errno, path);
     if (sys_fsync(fd, path))

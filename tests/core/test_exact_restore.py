@@ -679,6 +679,31 @@ def test_directory_that_was_made_immutable(core: Core, host: Path) -> None:
     rolled_back(core, host, edit)
 
 
+@pytest.mark.parametrize("edited", ["file", "directory"])
+def test_what_a_directory_with_nodump_hands_down(core: Core, host: Path, edited: str) -> None:
+    """What is made anew in a directory with +d has its own flags, not the directory's."""
+    directory = host / "etc/systemd/network"
+    flags_or_skip(directory, tree.NODUMP)
+    if edited == "file":
+        rolled_back(core, host, lambda: tree.rewrite(host, b"etc/systemd/network/10-eth2.network", b"x"))
+    else:
+        rolled_back(core, host, lambda: shutil.rmtree(directory / "10-eth2.network.d"))
+
+
+@pytest.mark.root
+def test_an_immutable_directory_where_a_file_was(core: Core, host: Path) -> None:
+    """It is unlocked, removed, and the file is back."""
+    path = host / "etc/systemd/network/10-eth2.network"
+    flags_or_skip(path, 0)
+
+    def edit() -> None:
+        path.unlink()
+        path.mkdir()
+        tree.set_flags(path, tree.IMMUTABLE)
+
+    rolled_back(core, host, edit)
+
+
 @pytest.mark.root
 def test_hard_links_that_are_immutable(core: Core, host: Path) -> None:
     """A group of hard links with +i comes back as a group with +i."""

@@ -132,3 +132,45 @@ def test_start_refuses_a_link_on_the_way_without_openat2(helper: Helper, fast_di
     done = injected(helper, root, "change-begin", "openat2:error=ENOSYS")
     assert done.returncode == FAILED
     assert "symbolic link" in done.stderr and "etc/systemd" in done.stderr
+
+
+# Every call on files that the helper makes.  What only libc asks for itself is not in it.
+ON_FILES = (
+    "open", "openat", "openat2", "statx", "read", "pread64", "write", "pwrite64", "fsync", "ftruncate",
+    "fallocate", "renameat", "unlinkat", "linkat", "symlinkat", "readlinkat", "mkdirat", "getdents64",
+    "fchmod", "fchmodat", "fchown", "fchownat", "utimensat", "flock", "flistxattr", "fgetxattr", "fsetxattr",
+)  # fmt: skip
+ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EPERM", "EACCES", "EINTR", "EMFILE", "ENOMEM", "EXDEV", "EBUSY")
+COMMANDS = {"start": "change-begin", "commit": "change-commit", "rollback": "start"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", [operations.START, operations.COMMIT, operations.ROLLBACK], ids=str)
+def test_every_call_of_the_helper_fails(
+    helper: Helper, core: Core, fast_dir: Path, operation: operations.Operation
+) -> None:
+    """Each call in its turn, each with another error: exit status and files agree, boot ends it."""
+    command = COMMANDS[operation.name]
+    world = operation.prepare(core, fast_dir / "counted")
+    _, calls = trace.helper(helper.path, ["--root", world.root, command], fast_dir)
+    made = [row.name for row in calls if row.name in ON_FILES]
+    numbered = [(name, made[: at + 1].count(name)) for at, name in enumerate(made)]
+    for at, (name, k) in enumerate(numbered):
+        error = ERRORS[at % len(ERRORS)]
+        where = f"{name} {k}, {error}"
+        world = operation.prepare(core, fast_dir / "host")
+        done = injected(helper, world.root, command, f"{name}:error={error}:when={k}")
+        succeeded = done.returncode == DONE
+        assert succeeded or (done.returncode == FAILED and f": {command}: " in done.stderr), where
+        is_open = operations.is_open(world.root)
+        assert operations.torn_files(world) == [], where
+        if operation is operations.START:
+            assert is_open == succeeded, where
+        elif succeeded:
+            assert not is_open, where
+        committed = operation is operations.COMMIT and not is_open
+        assert helper.boot(world.root) == DONE, where
+        wanted = world.new if committed else world.old
+        assert tree.differences(wanted, tree.capture(world.root)) == [], where
+        assert operations.leftovers(world.root) == [], where
+        shutil.rmtree(world.root)

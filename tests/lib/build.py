@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -32,6 +35,10 @@ class Products:
     def test_library(self) -> Path:
         return self.directory / "test" / "libncf-test.so"
 
+    @property
+    def driver(self) -> Path:
+        return self.directory / "test" / "driver"
+
 
 def directory() -> Path:
     """The build directory: $NCF_BUILD_DIR, else build/ in the tree."""
@@ -40,11 +47,30 @@ def directory() -> Path:
 
 def products() -> Products:
     """Bring every product up to date and say where they are."""
-    made = Products(directory())
+    return make(directory(), "all", "test-lib")
+
+
+def make(into: Path, *arguments: str) -> Products:
+    """Run make with another build directory."""
     subprocess.run(
-        ["make", "-s", f"BUILD={made.directory}", "all", "test-lib"],
+        ["make", "-s", f"BUILD={into}", *arguments],
         cwd=REPO,
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    return made
+    return Products(into)
+
+
+def sanitized(shipped: Products) -> Products:
+    """All of it again, with ASan and UBSan; what they find ends the program with an error."""
+    flags = "-fsanitize=address,undefined -fno-sanitize-recover=all"
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    probe = [compiler, *flags.split(), "-x", "c", "-", "-o", os.devnull]
+    if compiler is None or subprocess.run(probe, input=b"int main(void){}", capture_output=True).returncode:
+        pytest.skip("no C compiler with AddressSanitizer is installed")
+    build = f"-O1 -g {flags}"
+    return make(
+        shipped.directory / "sanitized", "CPPFLAGS=-U_FORTIFY_SOURCE", f"CFLAGS={build}", f"TEST_CFLAGS={build}",
+        f"HELPER_CFLAGS={build}", f"LDFLAGS={flags}", f"CC={compiler}", f"HELPER_CC={compiler}",
+        "HELPER_STATIC=", "all", "test-lib",
+    )  # fmt: skip

@@ -50,6 +50,47 @@ def _edited(core: Core, root: Path) -> World:
     return World(root, old, tree.lock_out(root))
 
 
+def _with_attributes(core: Core, root: Path) -> World:
+    """Edits of all that can be changed of a file but its content, and what a killed rollback left."""
+    network = root / "etc/systemd/network"
+    tree.compact(root)
+    for name in ("a.network", "b.network", "c.network", "a.d/kept"):
+        tree.write(root, network / name, b"saved")
+    os.setxattr(network / "a.network", "user.changed", b"saved")
+    os.setxattr(network / "a.network", "user.removed", b"saved")
+    os.setxattr(network / "a.d", "user.directory", b"saved")
+    (network / "d.network").symlink_to("a.network")
+    tree.set_flags(network / "b.network", tree.NODUMP)
+    tree.set_flags(network / "a.d", tree.NODUMP)
+    as_root = os.geteuid() == 0
+    if as_root:
+        os.setxattr(network / "d.network", "trusted.link", b"saved", follow_symlinks=False)
+        os.chown(network / "d.network", 1, 1, follow_symlinks=False)
+        tree.set_flags(network / "c.network", tree.IMMUTABLE)
+    old = tree.capture(root)
+    core.start(root)
+    tree.lock_out(root)
+    os.setxattr(network / "a.network", "user.changed", b"edited")
+    os.removexattr(network / "a.network", "user.removed")
+    os.setxattr(network / "a.network", "user.added", b"edited")
+    os.removexattr(network / "a.d", "user.directory")
+    tree.set_flags(network / "b.network", 0)
+    tree.set_flags(network / "a.d", 0)
+    if as_root:
+        tree.set_flags(network / "c.network", 0)
+        os.setxattr(network / "d.network", "trusted.link", b"edited", follow_symlinks=False)
+        os.chown(network / "a.network", 1, 1)
+        tree.write(root, network / "e.d/f.network", b"added")
+        tree.set_flags(network / "e.d/f.network", tree.IMMUTABLE)
+    (network / "c.network").unlink()
+    (network / "c.network").mkdir()
+    (network / "a.d/kept").unlink()
+    (network / "a.d/kept").write_bytes(b"edited")
+    new = tree.capture(root)
+    (network / ".netcf-tmp-0").write_bytes(b"left by a rollback that was killed")
+    return World(root, old, new)
+
+
 def _announced(core: Core, root: Path) -> World:
     old = tree.compact(root)
     core.start(root, ncf.START_ON_WRITE)
@@ -77,6 +118,7 @@ START_ON_WRITE = Operation(
 )
 COMMIT = Operation("commit", _edited, lambda core, root: core.commit(root))
 ROLLBACK = Operation("rollback", _edited, lambda core, root: core.rollback(root))
+METADATA = Operation("rollback-metadata", _with_attributes, lambda core, root: core.rollback(root))
 ANNOUNCE = Operation("announce", _announced, lambda core, root: core.announce(root, SECOND))
 RESTORE = Operation("restore", _discarded, _restore)
 

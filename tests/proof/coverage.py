@@ -1,0 +1,121 @@
+"""Branch coverage of csrc/ as it is shipped: `make coverage`.
+
+Builds with gcov, runs the tests of core and helper, and adds up what the
+library, the helper and the test library did.  Which branches there are is what
+the shipped library and helper have: what only the seam adds does not count.
+Fails below 95 %, and where uncovered.txt lists a line that is covered or gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+LEAST = 95.0
+REASONS = Path(__file__).with_name("uncovered.txt")
+# Killed children count nothing; the others are in the shorter loops, too.
+LEFT_OUT = ["core/test_killed_anywhere.py", "core/test_random_edits.py"]
+
+Branches = dict[tuple[str, int], list[int]]
+
+
+def build(directory: Path) -> None:
+    flags = "-O0 -g --coverage -fprofile-update=atomic"
+    variables = [f"{name}={flags}" for name in ("CFLAGS", "HELPER_CFLAGS", "TEST_CFLAGS")]
+    subprocess.run(
+        ["make", "-s", f"BUILD={directory}", "CC=gcc", "HELPER_CC=gcc", "CPPFLAGS=-U_FORTIFY_SOURCE",
+         "LDFLAGS=--coverage", *variables, "all", "test-lib"],
+        cwd=REPO, check=True,
+    )  # fmt: skip
+    for old in directory.rglob("*.gcda"):
+        old.unlink()
+
+
+def run_tests(directory: Path) -> int:
+    ignored = [f"--ignore=tests/{name}" for name in LEFT_OUT]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "lib.instrumented", *ignored,
+         f"--basetemp={directory}/tmp", "tests/core", "tests/helper"],
+        cwd=REPO, check=False,
+        env={**os.environ, "NCF_BUILD_DIR": str(directory), "PYTHONPATH": str(REPO / "tests")},
+    ).returncode  # fmt: skip
+
+
+def branches(notes: Path) -> Branches:
+    """How often each branch was taken, by file and line."""
+    told = subprocess.run(
+        ["gcov", "--branch-probabilities", "--json-format", "--stdout", str(notes)],
+        cwd=notes.parent, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    found: Branches = defaultdict(list)
+    for file in json.loads(told.stdout)["files"]:
+        for line in file["lines"]:
+            name = Path(file["file"]).name
+            found[name, line["line_number"]] += [branch["count"] for branch in line["branches"]]
+    return found
+
+
+def covered(directory: Path) -> Branches:
+    """The branches of the shipped objects, with what every build of them did."""
+    total: Branches = {}
+    for kind in ("lib", "helper", "test"):
+        for notes in sorted((directory / kind).glob("*.gcno")):
+            for place, counts in branches(notes).items():
+                known = total.get(place)
+                if known is None and kind != "test" and place[0].endswith(".c"):
+                    total[place] = counts
+                elif known is not None and len(known) == len(counts):
+                    total[place] = [a + b for a, b in zip(known, counts)]
+    return {place: counts for place, counts in total.items() if counts}
+
+
+def reasons() -> dict[tuple[str, str], str]:
+    """uncovered.txt: FILE | LINE OF CODE | REASON."""
+    rows = {}
+    for line in REASONS.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            file, code, reason = line.split(" | ")
+            rows[file, code] = reason
+    return rows
+
+
+def report(found: Branches) -> bool:
+    lines = {name: (REPO / "csrc" / name).read_text().splitlines() for name, _ in found}
+    all_hit = all_there = 0
+    for name in sorted(lines):
+        counts = [count for (file, _), row in found.items() if file == name for count in row]
+        hit = sum(count > 0 for count in counts)
+        print(f"{name:22} {hit:5} of {len(counts):5} branches  {100 * hit / len(counts):5.1f} %")
+        all_hit += hit
+        all_there += len(counts)
+    listed = reasons()
+    missing = {}
+    for (name, number), counts in sorted(found.items()):
+        if 0 in counts:
+            missing[name, lines[name][number - 1].strip()] = f"{name}:{number}"
+    for key, where in missing.items():
+        print(f"not taken: {where}: {key[1]}  [{listed.get(key, 'no reason given')}]")
+    stale = [key for key in listed if key not in missing]
+    for name, code in stale:
+        print(f"stale in {REASONS.name}: {name} | {code}")
+    share = 100 * all_hit / all_there
+    print(f"csrc/: {all_hit} of {all_there} branches, {share:.1f} % (at least {LEAST} %)")
+    return share >= LEAST and not stale
+
+
+def main() -> int:
+    directory = REPO / "build/coverage"
+    build(directory)
+    failed = run_tests(directory)
+    if failed:
+        print("The tests failed, so this is no figure:")
+    return 0 if report(covered(directory)) and not failed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
