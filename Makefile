@@ -5,6 +5,7 @@
 # make check       all tests; PYTEST_ARGS='-k name' chooses
 # make install     PREFIX= SBINDIR= LIBDIR= INCLUDEDIR= MANDIR= DESTDIR=
 # make install-netcf-transaction DIR=   the name under which libnetcf looks for it
+# make fuzz        TIME=60: each fuzz target so many seconds, with clang's libFuzzer
 # make test-lib    the core with its test seam, every symbol visible
 # make uninstall, make clean
 
@@ -33,7 +34,7 @@ helper: $(BUILD)/networking-config
 lib: $(BUILD)/libncf.so $(BUILD)/libncf.a
 test-lib: $(BUILD)/test/libncf-test.so
 
-.PHONY: all helper lib test-lib demo check clean
+.PHONY: all helper lib test-lib demo check fuzz clean
 .PHONY: install uninstall install-netcf-transaction
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -193,3 +194,7 @@ demo: all $(VENV)/installed
 
 check: all test-lib $(VENV)/installed-test
 	NCF_BUILD_DIR=$(abspath $(BUILD)) $(IN_VENV)/pytest $(PYTEST_ARGS)
+
+# TARGETS= and FUZZ_ARGS= are for it, too.
+fuzz:
+	$(MAKE) -f tests/fuzz/Makefile fuzz BUILD=$(BUILD)
