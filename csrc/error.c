@@ -57,8 +57,8 @@ static const char *const step_words[STEP_COUNT] = {
     [STEP_VERIFY] = "was restored but does not read back as saved",
     [STEP_STATE_DIRECTORY] = "can't use the state directory",
     [STEP_STATE_RIGHTS] = "can't use the state directory, which is root's (run this as root)",
-    [STEP_STATE_TRUST] = "state directory belongs to somebody else or can be written by others; "
-                         "refused",
+    [STEP_STATE_TRUST] = "state directory, or the snapshot in it, belongs to somebody else or "
+                         "can be written by others; refused",
     [STEP_OLD_NETCF] = "a directory that netcf's own script left is in the way; finish that "
                        "transaction with netcf, or move the directory away",
     [STEP_LOCK] = "can't lock",

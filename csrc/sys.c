@@ -90,6 +90,9 @@ struct abi_dirent64 {
 };
 #define ABI_GETFLAGS _IOR('f', 1, long)
 #define ABI_SETFLAGS _IOW('f', 2, long)
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
 #ifndef SYS_openat2
 #define SYS_openat2 437
 #endif
@@ -339,8 +342,20 @@ int sys_fchmod(int fd, mode_t mode, const char *name)
 
 int sys_fchmodat(int dirfd, const char *name, mode_t mode)
 {
+    int fd, r;
+
     SEAM("fchmodat", name);
-    return fchmodat(dirfd, name, mode, 0);
+    if (syscall(SYS_fchmodat2, dirfd, name, mode, AT_SYMLINK_NOFOLLOW) == 0)
+        return 0;
+    if (errno != ENOSYS && errno != EPERM)
+        return -1;
+    /* Kernels before 6.6 would follow a link that was put there a moment ago. */
+    fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    r = fchmod(fd, mode);
+    sys_close_cleanup(&fd);
+    return r;
 }
 
 int sys_fchownat(int dirfd, const char *name, uint32_t uid, uint32_t gid)
