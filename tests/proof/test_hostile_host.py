@@ -87,3 +87,14 @@ def test_hard_link_to_a_file_outside_is_not_written_through(
     assert (now.st_mode, now.st_uid, now.st_mtime_ns) == (before.st_mode, before.st_uid, before.st_mtime_ns)
     assert now.st_nlink == 1
     assert path.read_bytes() == content
+
+
+def test_control_characters_beyond_ascii_can_not_drive_a_terminal(helper: Helper, root: Path) -> None:
+    """U+009B, which starts a command on a terminal as ESC [ does, is shown as its bytes."""
+    tree.realistic(root)
+    helper.run("snapshot_config", root=root, check=True)
+    tree.write(root, b"etc/network/interfaces.d/\xc2\x9b31m\xc3\xa9")
+    shown = os.fsencode(helper.run("diff", root=root, check=True).stdout)
+    assert b"\xc2\x9b" not in shown
+    assert rb"etc/network/interfaces.d/\xc2" in shown
+    assert "\u00e9".encode() in shown
