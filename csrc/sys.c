@@ -345,12 +345,11 @@ int sys_fchmodat(int dirfd, const char *name, mode_t mode)
     int fd, r;
 
     SEAM("fchmodat", name);
-    if (syscall(SYS_fchmodat2, dirfd, name, mode, AT_SYMLINK_NOFOLLOW) == 0)
-        return 0;
-    if (errno != ENOSYS && errno != EPERM)
-        return -1;
-    /* Kernels before 6.6 would follow a link that was put there a moment ago. */
+    /* Not by name: a link or another file may stand there since a moment ago. */
     fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    /* An ordinary user under a umask that took his right to read; from Linux 6.6. */
+    if (fd < 0 && errno == EACCES)
+        return (int)syscall(SYS_fchmodat2, dirfd, name, mode, AT_SYMLINK_NOFOLLOW);
     if (fd < 0)
         return -1;
     r = fchmod(fd, mode);
