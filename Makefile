@@ -6,6 +6,7 @@
 # make coverage    branch coverage of csrc/, with gcc; fails below 95 %
 # make install     PREFIX= SBINDIR= LIBDIR= INCLUDEDIR= MANDIR= DESTDIR=
 # make install-netcf-transaction DIR=   the name under which libnetcf looks for it
+# make fuzz        TIME=60: each fuzz target so many seconds, with clang's libFuzzer
 # make test-lib    the core with its test seam, every symbol visible; the program of short memory
 # make uninstall, make clean
 
@@ -34,7 +35,7 @@ helper: $(BUILD)/networking-config
 lib: $(BUILD)/libncf.so $(BUILD)/libncf.a
 test-lib: $(BUILD)/test/libncf-test.so $(BUILD)/test/driver
 
-.PHONY: all helper lib test-lib demo check coverage clean
+.PHONY: all helper lib test-lib demo check coverage fuzz clean
 .PHONY: install uninstall install-netcf-transaction
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -203,3 +204,7 @@ check: all test-lib $(VENV)/installed-test
 
 coverage: $(VENV)/installed-test
 	$(IN_VENV)/python tests/proof/coverage.py
+
+# TARGETS= and FUZZ_ARGS= are for it, too.
+fuzz:
+	$(MAKE) -f tests/fuzz/Makefile fuzz BUILD=$(BUILD)

@@ -78,6 +78,12 @@ static void pax_number(struct buffer *b, const char *key, uint64_t value)
     pax_record(b, key, "", text.data, text.len);
 }
 
+/* Without its sign; the least one, which some filesystems store, has no positive. */
+static uint64_t magnitude(int64_t n)
+{
+    return n < 0 ? 0 - (uint64_t)n : (uint64_t)n;
+}
+
 /* A decimal fraction counts away from zero, a timespec always forward. */
 static void pax_mtime(struct buffer *b, struct stamp t)
 {
@@ -88,7 +94,7 @@ static void pax_mtime(struct buffer *b, struct stamp t)
 
     if (t.sec < 0)
         buffer_text(&digits, "-");
-    buffer_number(&digits, (uint64_t)(sec < 0 ? -sec : sec), 10, 1);
+    buffer_number(&digits, magnitude(sec), 10, 1);
     buffer_text(&digits, ".");
     buffer_number(&digits, back ? 1000000000u - t.nsec : t.nsec, 10, 9);
     pax_record(b, "mtime", "", text, digits.len);
@@ -229,6 +235,11 @@ void archive_manifest_member(struct buffer *b, size_t manifest_len)
 
 static const char hex_digits[] = "0123456789abcdef";
 
+static bool must_escape(unsigned char c)
+{
+    return c <= ' ' || c >= 0x7f || c == '%';
+}
+
 /* Bytes as one word of printable ASCII: %XX for the rest. */
 static void add_word(struct buffer *b, const void *bytes, size_t n)
 {
@@ -238,7 +249,7 @@ static void add_word(struct buffer *b, const void *bytes, size_t n)
     for (size_t i = 0; i < n; i++) {
         char escaped[3] = { '%', hex_digits[p[i] >> 4], hex_digits[p[i] & 15] };
 
-        if (p[i] > ' ' && p[i] < 0x7f && p[i] != '%') {
+        if (!must_escape(p[i])) {
             plain_run++;
             continue;
         }
@@ -265,7 +276,7 @@ static void add_stamp(struct buffer *b, struct stamp t, char end)
 {
     if (t.sec < 0)
         buffer_add(b, "-", 1);
-    buffer_number(b, (uint64_t)(t.sec < 0 ? -t.sec : t.sec), 10, 1);
+    buffer_number(b, magnitude(t.sec), 10, 1);
     buffer_add(b, ".", 1);
     buffer_number(b, t.nsec, 10, 9);
     buffer_add(b, &end, 1);
@@ -423,7 +434,7 @@ static bool read_stamp(char **p, char end, struct stamp *ret)
     uint64_t sec, nsec = 0;
 
     *p += negative;
-    if (!read_number(p, '.', 10, INT64_MAX, &sec))
+    if (!read_number(p, '.', 10, (uint64_t)INT64_MAX + negative, &sec) || (negative && !sec))
         return false;
     for (int i = 0; i < 9; i++, (*p)++) {
         if (**p < '0' || **p > '9')
@@ -432,7 +443,7 @@ static bool read_stamp(char **p, char end, struct stamp *ret)
     }
     if (*(*p)++ != end)
         return false;
-    *ret = (struct stamp){ negative ? -(int64_t)sec : (int64_t)sec, (uint32_t)nsec };
+    *ret = (struct stamp){ (int64_t)(negative ? 0 - sec : sec), (uint32_t)nsec };
     return true;
 }
 
@@ -449,7 +460,7 @@ static bool read_word(char **p, char end, char **ret, size_t *ret_len)
         if (*in == '%') {
             int high = hex_value(in[1]), low = high < 0 ? -1 : hex_value(in[2]);
 
-            if (low < 0)
+            if (low < 0 || !must_escape((unsigned char)(high << 4 | low)))
                 return false;
             *out = (char)(high << 4 | low);
             in += 2;
@@ -505,13 +516,15 @@ static bool read_head(char **p, struct manifest *m)
 {
     uint64_t kind;
 
+    *m = (struct manifest){ .deadline = 0 }; /* lines that may be left out */
     if (!take(p, "kind "))
         return false;
     kind = (unsigned char)*(*p)++;
     m->kind = (enum archive_kind)kind;
     if ((kind != ARCHIVE_WHOLE && kind != ARCHIVE_ON_WRITE && kind != ARCHIVE_DISCARDED) ||
-        !take(p, "\nid ") || !read_text(p, m->id, sizeof(m->id)) || !take(p, "started ") ||
-        !read_stamp(p, '\n', &m->started) || !take(p, "by ") ||
+        !take(p, "\nid ") || !read_text(p, m->id, sizeof(m->id)) ||
+        strspn(m->id, hex_digits) != NCF_ID_SIZE - 1 || !take(p, "started ") ||
+        !read_stamp(p, '\n', &m->started) || m->started.sec < 0 || !take(p, "by ") ||
         !read_u32(p, ' ', 10, UINT32_MAX, &m->uid) || !read_u32(p, '\n', 10, UINT32_MAX, &m->pid) ||
         !take(p, "program ") || !read_text(p, m->program, sizeof(m->program)) ||
         !take(p, "boot ") || !read_text(p, m->boot, sizeof(m->boot)) || !take(p, "note ") ||
@@ -542,7 +555,7 @@ static bool read_patterns(char **p, struct scope *scope, struct error *err)
         exclude = take(p, "exclude ");
         if (!exclude && !take(p, "include "))
             return true;
-        if (!read_string(p, '\n', &text) || scope_add(scope, text, exclude, err))
+        if (!read_string(p, '\n', &text) || *text == '/' || scope_add(scope, text, exclude, err))
             return false;
     }
 }
@@ -593,10 +606,11 @@ static bool read_entry(char **p, struct entry *e, struct listing *l, uint64_t ma
         !read_stamp(p, ' ', &st->ctime) || !read_number(p, ' ', 10, UINT64_MAX, &st->dev) ||
         !read_number(p, ' ', 10, UINT64_MAX, &st->ino) ||
         !read_u32(p, ' ', 10, UINT32_MAX, &st->nlink) ||
-        !read_u32(p, ' ', 16, FLAGS_KEPT, &st->flags) ||
+        (**p == '0' && (*p)[1] != ' ') || !read_u32(p, ' ', 16, FLAGS_KEPT, &st->flags) ||
         !read_number(p, ' ', 10, manifest_offset, &st->size) ||
         !read_number(p, ' ', 10, manifest_offset - st->size, &e->offset) ||
-        !read_string(p, '\n', &path) || (st->flags & ~(uint32_t)FLAGS_KEPT))
+        !read_string(p, '\n', &path) || (st->flags & ~(uint32_t)FLAGS_KEPT) ||
+        (e->type != 'f' && st->size))
         return false;
     st->mode |= type_bits(e->type);
     e->path = path;

@@ -178,7 +178,7 @@ static int merge(struct comparison *c)
             r = compare_pair(c, s, l);
         else if (order < 0 && s->type != '-')
             r = add(c, (struct difference){ NCF_DIFF_REMOVED, 0, s->context, false, s, NULL });
-        else if (order > 0 && l->type != '-')
+        else if (order > 0 && l->type != '-' && (l->type == 'd' || !l->context))
             r = add(c, (struct difference){ NCF_DIFF_ADDED, 0, l->context, false, NULL, l });
         if (r)
             return -1;

@@ -36,7 +36,7 @@ int durable_sync(struct dirs *dirs, const struct listing *saved, struct stamp st
             j--;
         was = j > 0 && !strcmp(saved->entry[j - 1].path, now->path) ? &saved->entry[j - 1] : NULL;
 
-        if (now->type == '-' || (except && except[i]) ||
+        if (now->type == '-' || (now->context && now->type != 'd') || (except && except[i]) ||
             (was && !entry_touched(&was->st, &now->st, started)))
             continue;
         if (sync_entry(dirs, now, err))

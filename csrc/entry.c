@@ -30,9 +30,14 @@ bool entry_unchanged(const struct sys_stat *a, const struct sys_stat *b)
            a->ctime.sec == b->ctime.sec && a->ctime.nsec == b->ctime.nsec;
 }
 
-static int64_t nanoseconds(struct stamp t)
+/* Whether t is earlier than `by` nanoseconds before u, which is not before 1970. */
+static bool earlier(struct stamp t, struct stamp u, int64_t by)
 {
-    return t.sec * 1000000000 + t.nsec;
+    int64_t nsec = u.nsec - by;
+
+    for (; nsec < 0; nsec += 1000000000)
+        u.sec--;
+    return t.sec < u.sec || (t.sec == u.sec && t.nsec < nsec);
 }
 
 bool entry_touched(const struct sys_stat *saved, const struct sys_stat *now,
@@ -41,8 +46,7 @@ bool entry_touched(const struct sys_stat *saved, const struct sys_stat *now,
     /* The clock's ticks, or whole seconds where the filesystem stores no more. */
     int64_t grain = now->ctime.nsec ? 20000000 : 2000000000;
 
-    return !entry_unchanged(saved, now) ||
-           nanoseconds(now->ctime) >= nanoseconds(started) - grain;
+    return !entry_unchanged(saved, now) || !earlier(now->ctime, started, grain);
 }
 
 int entry_open(struct dirs *dirs, const struct entry *e, struct error *err)

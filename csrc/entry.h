@@ -12,7 +12,8 @@ struct entry {
     const char *path;
     char type;    /* 'f' file, 'd' directory, 'l' symbolic link, 's' special: device,
                      FIFO or socket, never opened; '-' nothing is there */
-    bool context; /* a directory on the way: made again if it is missing, else left alone */
+    bool context; /* a directory on the way: made again if it is missing, else left alone;
+                     in a listing of what is there now also what may stand in its place */
     bool saved;   /* from an archive, which has its content */
     struct sys_stat st;
     const char *target; /* of a link */

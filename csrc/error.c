@@ -6,6 +6,7 @@
 #include "error.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -57,8 +58,8 @@ static const char *const step_words[STEP_COUNT] = {
     [STEP_VERIFY] = "was restored but does not read back as saved",
     [STEP_STATE_DIRECTORY] = "can't use the state directory",
     [STEP_STATE_RIGHTS] = "can't use the state directory, which is root's (run this as root)",
-    [STEP_STATE_TRUST] = "state directory belongs to somebody else or can be written by others; "
-                         "refused",
+    [STEP_STATE_TRUST] = "state directory, or the snapshot in it, belongs to somebody else or "
+                         "can be written by others; refused",
     [STEP_OLD_NETCF] = "a directory that netcf's own script left is in the way; finish that "
                        "transaction with netcf, or move the directory away",
     [STEP_LOCK] = "can't lock",
@@ -81,6 +82,12 @@ static const char *const step_words[STEP_COUNT] = {
     [STEP_NO_DISCARDED] = "there is no such discarded configuration",
 };
 
+/* The control characters U+0080 to U+009F in UTF-8: terminals obey them like an escape. */
+static bool is_c1(const char *bytes)
+{
+    return (unsigned char)bytes[0] == 0xc2 && ((unsigned char)bytes[1] & 0xe0) == 0x80;
+}
+
 void error_printable(char *text, size_t size, const char *bytes)
 {
     size_t n = 0;
@@ -88,7 +95,7 @@ void error_printable(char *text, size_t size, const char *bytes)
     for (; *bytes && n + 5 < size; bytes++) {
         unsigned char c = (unsigned char)*bytes;
 
-        if (c < 0x20 || c == 0x7f)
+        if (c < 0x20 || c == 0x7f || is_c1(bytes))
             n += (size_t)snprintf(text + n, size - n, "\\x%02x", c);
         else
             text[n++] = (char)c;

@@ -332,17 +332,19 @@ static int walk_name(struct walk *w, const struct active *a, const char *name,
 {
     struct active below = { .pattern = room, .depth = a->depth + 1 };
     size_t len = w->len;
-    bool last = false;
+    bool last = false, spelt = false;
     struct entry e;
     int r = 0;
 
     for (size_t i = 0; i < a->count; i++) {
         if (!scope_part_matches(a->pattern[i]->part[a->depth], name))
             continue;
-        if (is_last(a, a->pattern[i]))
+        if (is_last(a, a->pattern[i])) {
             last = true;
-        else
+        } else {
+            spelt = spelt || !scope_part_is_wild(a->pattern[i]->part[a->depth]);
             room[below.count++] = a->pattern[i];
+        }
     }
     if (!last && !below.count)
         return 0;
@@ -355,9 +357,14 @@ static int walk_name(struct walk *w, const struct active *a, const char *name,
             r = below.count ? walk_directory(w, &e, &below) : 0;
         else if (!last && e.type == 'l' && w->purpose == LISTING_SAVE)
             r = error_set(w->err, NCF_EFILE, STEP_SYMLINK_ON_WAY, 0, w->path);
-        else
+        else if (last || spelt)
             /* Also what stands where a pattern expects a directory: it decides what is read. */
             r = add_entry(w, &e, false);
+        else if (w->purpose == LISTING_COMPARE)
+            /* Of interest only if the directory that a wildcard took was there. */
+            r = add_entry(w, &e, true);
+        else
+            r = 0;
     }
     path_pop(w, len);
     return r;

@@ -102,6 +102,8 @@ int snapshot_open(struct snapshot *s, int dirfd, const char *name, struct error 
         return error_set(err, NCF_EFILE, STEP_OLD_NETCF, 0, s->name);
     if (!S_ISREG(st.mode))
         return error_set(err, NCF_EFILE, STEP_NOT_A_SNAPSHOT, 0, s->name);
+    if ((st.uid != 0 && st.uid != geteuid()) || (st.mode & 022))
+        return error_set(err, NCF_EFILE, STEP_STATE_TRUST, 0, s->name);
     s->size = st.size;
     return read_manifest(s, err) ? -1 : 1;
 }

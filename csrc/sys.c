@@ -95,6 +95,9 @@ struct abi_dirent64 {
 };
 #define ABI_GETFLAGS _IOR('f', 1, long)
 #define ABI_SETFLAGS _IOW('f', 2, long)
+#ifndef SYS_fchmodat2
+#define SYS_fchmodat2 452
+#endif
 #ifndef SYS_openat2
 #define SYS_openat2 437
 #endif
@@ -344,8 +347,19 @@ int sys_fchmod(int fd, mode_t mode, const char *name)
 
 int sys_fchmodat(int dirfd, const char *name, mode_t mode)
 {
+    int fd, r;
+
     SEAM("fchmodat", name);
-    return fchmodat(dirfd, name, mode, 0);
+    /* Not by name: a link or another file may stand there since a moment ago. */
+    fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    /* An ordinary user under a umask that took his right to read; from Linux 6.6. */
+    if (fd < 0 && errno == EACCES)
+        return (int)syscall(SYS_fchmodat2, dirfd, name, mode, AT_SYMLINK_NOFOLLOW);
+    if (fd < 0)
+        return -1;
+    r = fchmod(fd, mode);
+    sys_close_cleanup(&fd);
+    return r;
 }
 
 int sys_fchownat(int dirfd, const char *name, uint32_t uid, uint32_t gid)

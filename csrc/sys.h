@@ -67,6 +67,7 @@ const char *sys_dirent_next(const void *buf, size_t n, size_t *pos);
 /* Never follows a link; name NULL: the descriptor itself. */
 int sys_statx(int dirfd, const char *name, struct sys_stat *ret);
 int sys_fchmod(int fd, mode_t mode, const char *name);
+/* Of a directory, never through a link. */
 int sys_fchmodat(int dirfd, const char *name, mode_t mode);
 int sys_fchownat(int dirfd, const char *name, uint32_t uid, uint32_t gid);
 int sys_fchown(int fd, uint32_t uid, uint32_t gid, const char *name);

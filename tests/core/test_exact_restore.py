@@ -212,6 +212,19 @@ def test_modification_time_to_the_nanosecond(core: Core, host: Path, mtime_ns: i
     rolled_back(core, host, path.unlink)
 
 
+@pytest.mark.parametrize("seconds", [-(2**63), 2**63 - 1])
+def test_modification_time_at_the_ends_of_time(core: Core, fast_dir: Path, seconds: int) -> None:
+    """The first and the last second that a filesystem can store are restored as well."""
+    tree.realistic(fast_dir)
+    path = fast_dir / IFCFG
+    os.utime(path, ns=(0, seconds * 10**9))
+    was = path.stat().st_mtime_ns  # what this filesystem made of it
+    core.start(fast_dir)
+    path.write_bytes(b"edited")
+    core.rollback(fast_dir)
+    assert path.stat().st_mtime_ns == was
+
+
 def test_modification_time_of_a_directory(core: Core, host: Path) -> None:
     """A directory whose entries changed has its old mtime again."""
     directory = host / SCRIPTS

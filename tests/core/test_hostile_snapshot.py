@@ -11,7 +11,7 @@ import pytest
 from lib import ncf, snapshot, tree
 from lib.helper import FAILED, Helper
 from lib.ncf import Core, NcfError
-from lib.snapshot import FLAGS, MODE, NLINK, OFFSET, PATH, SIZE, TYPE, change_field
+from lib.snapshot import FLAGS, MODE, MTIME, NLINK, OFFSET, PATH, SIZE, TYPE, change_field
 
 SCRIPTS = b"etc/sysconfig/network-scripts/"
 IFCFG = SCRIPTS + b"ifcfg-eth0"
@@ -221,7 +221,7 @@ def test_path_below_a_file_of_the_snapshot(core: Core, helper: Helper, host: Pat
 FIELDS: list[tuple] = [
     (TYPE, b"c"), (TYPE, b"b"), (TYPE, b"x"), (TYPE, b"ff"), (TYPE, b"F"), (TYPE, b""),
     (MODE, b"10000"), (MODE, b"100644"), (MODE, b"-1"), (MODE, b"8"), (MODE, b""), (MODE, b"0644"),
-    (FLAGS, b"80"), (FLAGS, b"1"), (FLAGS, b"ffffffff"),
+    (FLAGS, b"80"), (FLAGS, b"1"), (FLAGS, b"010"), (FLAGS, b"00"), (MTIME, b"-0.000000000"), (FLAGS, b"ffffffff"),
     (SIZE, b"99999999999"), (SIZE, b"-1"), (SIZE, b"18446744073709551615"), (SIZE, b"184467440737095516160"),
     (OFFSET, b"99999999999"), (OFFSET, b"18446744073709551615"), (OFFSET, b"+1"),
     (NLINK, b"4294967296"), (NLINK, b"x"),
@@ -267,6 +267,8 @@ def test_lines_nobody_wrote(core: Core, helper: Helper, host: Path, file: Path, 
     "key, value",
     [
         (b"kind", b"x"), (b"kind", b""), (b"kind", b"ww"), (b"id", b"0123456789abcdef0"),
+        (b"id", b"%1b[31m"), (b"id", b"0123456789abcde"), (b"id", b"0123456789abcdeF"), (b"note", b"%41"),
+        (b"started", b"-1.000000000"), (b"started", b"-0.000000000"), (b"include", b"/etc/hosts"),
         (b"started", b"1"), (b"started", b"1.5"), (b"started", b"x.000000000"),
         (b"by", b"0"), (b"by", b"0 4294967296"), (b"program", b"p" * 32), (b"boot", b"b" * 37),
         (b"note", b"n" * 256), (b"note", b"%0"), (b"note", b"%zz"), (b"note", b"%00"), (b"note", b"a b"),
@@ -278,7 +280,7 @@ def test_lines_out_of_range(
     """A value of the manifest's head that can't be is refused."""
 
     def change(lines: list[bytes]) -> list[bytes]:
-        (number,) = [i for i, line in enumerate(lines) if line.startswith(key + b" ")]
+        number = next(i for i, line in enumerate(lines) if line.startswith(key + b" "))
         lines[number] = key + b" " + value
         return lines
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from lib import ncf, tree
+from lib import ncf, snapshot, tree
 from lib.ncf import Core, NcfError, Pattern
 
 DEFAULTS = [
@@ -192,6 +193,33 @@ def test_wildcard_in_the_middle_of_a_path(core: Core, root: Path) -> None:
     assert covered(core, root, "etc/two/net/if-2")
     assert not covered(core, root, "etc/one/more/net/if-1")
     assert not covered(core, root, "etc/one/net/if-x")
+
+
+def test_wildcard_for_a_directory_takes_no_files(core: Core, root: Path) -> None:
+    """A file whose name only a wildcard for directories matches is not saved, put back or deleted."""
+    conf(root, "etc/*/net/if-[0-9]\n")
+    tree.write(root, "etc/shadow", b"old")
+    tree.write(root, "etc/one/net/if-1", b"old")
+    core.start(root)
+    assert list(snapshot.contents(tree.join(root, tree.SNAPSHOT))) == [b"etc/one/net/if-1"]
+    tree.write(root, "etc/shadow", b"new")
+    tree.write(root, "etc/passwd", b"new")
+    assert core.diff(root) == []
+    core.rollback(root)
+    assert (root / "etc/shadow").read_bytes() == b"new"
+    assert (root / "etc/passwd").read_bytes() == b"new"
+
+
+def test_file_in_the_place_of_a_directory_that_a_wildcard_matched(core: Core, root: Path) -> None:
+    """Where such a directory became a file, rollback brings it back with what was in it."""
+    conf(root, "etc/*/net/if-[0-9]\n")
+    tree.write(root, "etc/one/net/if-1", b"old")
+    core.start(root)
+    shutil.rmtree(root / "etc/one")
+    tree.write(root, "etc/one", b"in the way")
+    core.rollback(root)
+    assert (root / "etc/one/net/if-1").read_bytes() == b"old"
+    assert core.status(root).open == 0
 
 
 def test_pattern_of_a_wildcard_takes_no_directories(core: Core, root: Path) -> None:

@@ -1,0 +1,1 @@
+"""What is tried against the core with instruments of its own."""

@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""Make the corpus in tests/fuzz/corpus again: seeds for every target.
+
+    .venv/bin/python tests/fuzz/seeds.py
+
+Snapshots are taken by the library itself on small hosts, manifests are cut out
+of them, scope files are written here.  What fuzzing found goes there by hand,
+under a name that begins with "found-".
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from lib import build, ncf, snapshot, tree
+from lib.ncf import Core
+
+CORPUS = Path(__file__).resolve().parent / "corpus"
+STATE = "var/lib/netcf"
+
+SCOPES = {
+    "empty": b"",
+    "comment": b"# nothing\n\n   \n",
+    "plain": b"etc/shadow\n/etc/hosts\n",
+    "star": b"etc/*\netc/*/*\n!etc/netplan/*.yaml\n",
+    "middle": b"etc/*/interfaces\n*/network/interfaces.d/?\n",
+    "deep": b"etc/network/**\n!etc/network/interfaces.d/deep\n",
+    "sets": b"etc/net[pw]*/[!b]*\netc/[a-z]*/[]]\netc/[^x-/[a-\n",
+    "backtracking": b"etc/network/interfaces.d/" + b"*a" * 60 + b"*b\n",
+    "crlf": b"  etc/shadow \r\n\tetc/netplan/**\r\n",
+    "refused": b"../outside/secret\n",
+    "through-a-link": b"etc/systemd/network/secret\n",
+    "state": b"var/lib/netcf/**\n",
+    "not-utf8": b"etc/\xff\xfe/*\netc/\x01\n",
+    "no-newline": b"!etc/network/interfaces",
+}
+
+
+def small(root: Path) -> None:
+    """The scratch host of scratch.c, near enough."""
+    tree.empty(root)
+    tree.write(root, "etc/netplan/a.yaml", b"network: {version: 2}\n", 0o600)
+    tree.write(root, "etc/network/interfaces", b"auto lo\niface lo inet loopback\n")
+    tree.write(root, "etc/network/interfaces.d/a", b"auto eth0\n")
+    tree.write(root, "etc/network/interfaces.d/b", b"")
+    tree.write(root, "etc/network/interfaces.d/deep/c", b"iface eth0 inet dhcp\n")
+
+
+def nothing(root: Path) -> None:
+    tree.empty(root)
+
+
+def one_file(root: Path) -> None:
+    tree.write(root, "etc/network/interfaces", b"other content\n", 0o600)
+
+
+def links(root: Path) -> None:
+    small(root)
+    os.link(root / "etc/netplan/a.yaml", root / "etc/network/interfaces.d/again")
+    os.symlink("a", root / "etc/network/interfaces.d/soft")
+    os.symlink("/nowhere", root / "etc/network/interfaces.d/dangling")
+
+
+def attributes(root: Path) -> None:
+    small(root)
+    os.setxattr(root / "etc/network/interfaces", "user.note", b"a value\0with NUL")
+    os.setxattr(root / "etc/network/interfaces.d", "user.empty", b"")
+    os.chmod(root / "etc/network/interfaces.d/a", 0o4755)
+
+
+def odd_names(root: Path) -> None:
+    small(root)
+    for name in (b"two\nlines", b"caf\xe9 %", b"long-" * 40):
+        tree.write(root, b"etc/network/interfaces.d/" + name, b"x\n")
+
+
+def times(root: Path) -> None:
+    one_file(root)
+    tree.write(root, "etc/netplan/a.yaml", b"")
+    os.utime(root / "etc/network/interfaces", ns=(0, -1_500_000_000))
+    os.utime(root / "etc/netplan/a.yaml", ns=(0, 2**34 * 10**9 + 1))
+
+
+def special(root: Path) -> None:
+    small(root)
+    os.mkfifo(root / "etc/network/interfaces.d/fifo")
+
+
+def types(root: Path) -> None:
+    """Other types than on the scratch host: what is a file there is a directory, and the reverse."""
+    tree.write(root, "etc/network/interfaces.d/a/file", b"a is a directory\n")
+    tree.write(root, "etc/network/interfaces.d/deep", b"deep is a file\n")
+    os.symlink("c", root / "etc/network/interfaces.d/b")
+
+
+def modes(root: Path) -> None:
+    small(root)
+    os.chmod(root / "etc/network/interfaces.d", 0o2711)
+    os.chmod(root / "etc/netplan/a.yaml", 0o644)
+
+
+def age(root: Path) -> None:
+    """Whole seconds: those need no pax header, which keeps the seeds small."""
+    for path in sorted(root.rglob("*"), reverse=True):
+        os.utime(path, ns=(0, 10**18), follow_symlinks=False)
+
+
+WHOLE = [nothing, one_file, small, links, attributes, odd_names, times, special, types, modes]
+
+
+def whole(core: Core, root: Path) -> None:
+    core.start(root)
+
+
+def whole_with_options(core: Core, root: Path) -> None:
+    with core.open(root) as handle:
+        handle.set_options(note=b"why \xff\n", token=b"secret", deadline=600)
+        handle.start()
+
+
+def on_write(core: Core, root: Path) -> None:
+    core.start(root, ncf.START_ON_WRITE)
+    for path in sorted(tree.capture(root))[-4:]:
+        core.announce(root, path)
+    core.announce(root, "etc/network/nothing/there")
+
+
+def snapshots(core: Core) -> Iterator[tuple[str, bytes]]:
+    """Twenty seed snapshots and what they are called."""
+    for host in WHOLE:
+        for start in (whole_with_options if host is small else whole, on_write):
+            root = Path(tempfile.mkdtemp(prefix="ncf-seed-", dir="/dev/shm"))
+            try:
+                host(root)
+                if host is not times:
+                    age(root)
+                start(core, root)
+                data = (root / STATE / "network-snapshot.tar").read_bytes()
+                yield f"{host.__name__}-{start.__name__}".replace("_", "-"), data
+            finally:
+                shutil.rmtree(root)
+
+
+def make(core: Core, corpus: Path) -> None:
+    """Write the whole corpus below a directory."""
+    for name in ("manifest", "rollback", "scope"):
+        (corpus / name).mkdir(parents=True, exist_ok=True)
+        for old in (corpus / name).iterdir():
+            if not old.name.startswith("found-"):
+                old.unlink()
+    for name, data in snapshots(core):
+        path = corpus / "rollback" / name
+        path.write_bytes(data)
+        lines = snapshot.read(path).lines
+        (corpus / "manifest" / name).write_bytes(b"".join(line + b"\n" for line in lines))
+    for name, data in SCOPES.items():
+        (corpus / "scope" / name).write_bytes(data)
+
+
+if __name__ == "__main__":
+    make(Core(build.products().test_library), CORPUS)
