@@ -152,6 +152,25 @@ void image_copy(struct image *to, const struct image *from)
                offsetof(struct inode, data) + from->inode[i].sectors * sizeof(page));
 }
 
+/* Nobody can read what lies behind the end of a file. */
+static void cut_at_size(struct inode *n)
+{
+    unsigned char bytes[SECTOR];
+    uint32_t whole = (uint32_t)(n->size / SECTOR), rest = (uint32_t)(n->size % SECTOR);
+
+    if (n->sectors > whole + (rest != 0))
+        n->sectors = whole + (rest != 0);
+    if (rest == 0 || n->sectors <= whole || n->data[whole] == 0)
+        return;
+    memcpy(bytes, page_bytes(n->data[whole]), SECTOR);
+    for (uint32_t i = rest; i < SECTOR; i++)
+        if (bytes[i]) {
+            memset(bytes + rest, 0, SECTOR - rest);
+            n->data[whole] = page_of(bytes);
+            return;
+        }
+}
+
 void image_collect(struct image *im)
 {
     bool reached[INODES_MAX] = { [ROOT] = true };
@@ -173,6 +192,8 @@ void image_collect(struct image *im)
         if (!reached[i]) {
             im->inode[i].type = 0;
             im->inode[i].sectors = 0;
+        } else if (im->inode[i].type == 'f') {
+            cut_at_size(&im->inode[i]);
         }
     while (im->inode[im->inodes - 1].type == 0)
         im->inodes--;

@@ -89,13 +89,13 @@ static void write_anew(const char *path, const char *tag, size_t n)
     write_to(path, name_of(path), O_CREAT | O_TRUNC, tag, n);
 }
 
-/* As careful editors do. */
+/* As careful editors do; by a name that is in scope as well. */
 static void replace(const char *path, const char *tag, size_t n)
 {
     char temp[256];
     int dirfd;
 
-    snprintf(temp, sizeof(temp), "%s.new", name_of(path));
+    snprintf(temp, sizeof(temp), "new-%s", name_of(path));
     write_to(path, temp, O_CREAT | O_EXCL, tag, n);
     dirfd = parent_of(path);
     must(sys_renameat(dirfd, temp, dirfd, name_of(path)), "replace", path);
@@ -382,7 +382,7 @@ static void edit_flags(void)
 static void edit_announced(void)
 {
     must(announce(A), "announce", A);
-    replace(A, "new a", SHORT);
+    write_anew(A, "new a", SHORT);
     must(announce(C), "announce", C);
     write_anew(C, "announced before it was there", SHORT);
     must(announce(B), "announce", B);
