@@ -33,7 +33,7 @@ helper: $(BUILD)/networking-config
 lib: $(BUILD)/libncf.so $(BUILD)/libncf.a
 test-lib: $(BUILD)/test/libncf-test.so
 
-.PHONY: all helper lib test-lib demo check clean
+.PHONY: all helper lib test-lib demo check proof clean
 .PHONY: install uninstall install-netcf-transaction
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -193,3 +193,7 @@ demo: all $(VENV)/installed
 
 check: all test-lib $(VENV)/installed-test
 	NCF_BUILD_DIR=$(abspath $(BUILD)) $(IN_VENV)/pytest $(PYTEST_ARGS)
+
+# The long tests of tests/proof.
+proof: all test-lib $(VENV)/installed-test
+	NCF_BUILD_DIR=$(abspath $(BUILD)) $(IN_VENV)/pytest tests/proof $(PYTEST_ARGS)

@@ -164,7 +164,8 @@ static int sync_same(const struct replacement *r, struct listing *live,
 
         if (now)
             differs[now - live->entry] = true;
-        if (parent)
+        /* Metadata is put back without the directory, which may name a file newly and not durably. */
+        if (parent && d->item[i].kind != NCF_DIFF_METADATA)
             differs[parent - live->entry] = true;
     }
     result = durable_sync(r->dirs, &r->target->files, r->target->manifest.started, live, differs,

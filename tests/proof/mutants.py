@@ -227,7 +227,11 @@ MUTANTS = [
     _m(
         "rollback-keeps-leftovers",
         "What a crash leaves of these the next rollback or commit removes.",
-        ("replace.c", "restore_remove_leftovers(&live, r->dirs, err) || sync_same", "sync_same"),
+        (
+            "replace.c",
+            "live, err) ||\n        restore_remove_leftovers(live, r->dirs, err))",
+            "live, err))",
+        ),
     ),
     _m(
         "rollback-keeps-half-an-archive",
@@ -237,7 +241,7 @@ MUTANTS = [
     _m(
         "same-not-synced",
         "a rollback that was killed may have put it there a moment ago",
-        ("replace.c", "|| sync_same(r, &live, &d, err))", ")"),
+        ("replace.c", "sync_same(r, &live, &d, err))", "0)"),
         ("replace.c", "static int sync_same(", "__attribute__((unused)) static int sync_same("),
     ),
     _m(

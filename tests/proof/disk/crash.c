@@ -222,6 +222,23 @@ static void tears(struct enumeration *e)
 
 /* ---- what each promises ---- */
 
+/* No descriptor can have a symbolic link open: it is synced with the directory that `s` syncs. */
+static bool link_in(const struct log *log, int i, int s)
+{
+    bool link = false;
+
+    if (log->op[i].kind != OP_META)
+        return false;
+    for (int j = 0; j < i; j++)
+        if (log->op[j].kind == OP_MAKE && log->op[j].inode == log->op[i].inode)
+            link = log->op[j].type == 'l';
+    for (int j = 0; link && j < s; j++)
+        if (log->op[j].kind == OP_NAME && log->op[j].inode == log->op[s].inode &&
+            log->op[j].target == log->op[i].inode)
+            return true;
+    return false;
+}
+
 static void crash_posix(struct crash *c, const struct log *log, int upto)
 {
     struct enumeration e;
@@ -229,7 +246,7 @@ static void crash_posix(struct crash *c, const struct log *log, int upto)
     begin(&e, c, log, upto);
     for (int s = 0; s < upto; s++)
         for (int i = 0; log->op[s].kind == OP_SYNC && i < s; i++)
-            if (log->op[i].inode == log->op[s].inode)
+            if (log->op[i].inode == log->op[s].inode || link_in(log, i, s))
                 e.always[i] = true;
     for (int i = 0; i < upto; i++)
         if (!e.always[i] && log->op[i].kind < OP_SYNC)
