@@ -35,7 +35,7 @@ helper: $(BUILD)/networking-config
 lib: $(BUILD)/libncf.so $(BUILD)/libncf.a
 test-lib: $(BUILD)/test/libncf-test.so $(BUILD)/test/driver
 
-.PHONY: all helper lib test-lib demo check coverage fuzz clean
+.PHONY: all helper lib test-lib demo check coverage fuzz proof clean
 .PHONY: install uninstall install-netcf-transaction
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -208,3 +208,7 @@ coverage: $(VENV)/installed-test
 # TARGETS= and FUZZ_ARGS= are for it, too.
 fuzz:
 	$(MAKE) -f tests/fuzz/Makefile fuzz BUILD=$(BUILD)
+
+# The long tests of tests/proof.
+proof: all test-lib $(VENV)/installed-test
+	NCF_BUILD_DIR=$(abspath $(BUILD)) $(IN_VENV)/pytest tests/proof $(PYTEST_ARGS)

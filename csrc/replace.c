@@ -164,13 +164,27 @@ static int sync_same(const struct replacement *r, struct listing *live,
 
         if (now)
             differs[now - live->entry] = true;
-        if (parent)
+        /* Metadata is put back without the directory, which may name a file newly and not durably. */
+        if (parent && d->item[i].kind != NCF_DIFF_METADATA)
             differs[parent - live->entry] = true;
     }
     result = durable_sync(r->dirs, &r->target->files, r->target->manifest.started, live, differs,
                           err);
     free(differs);
     return result;
+}
+
+/* Removing a leftover changes its directory's time: what is compared is what is there after that. */
+static int list_without_leftovers(const struct replacement *r, struct listing *live,
+                                  struct error *err)
+{
+    if (snapshot_list_live(r->target, r->dirs, live, err) ||
+        restore_remove_leftovers(live, r->dirs, err))
+        return -1;
+    if (live->leftovers == 0)
+        return 0;
+    listing_free(live);
+    return snapshot_list_live(r->target, r->dirs, live, err);
 }
 
 static int replace_once(const struct replacement *r, bool first, struct error *err)
@@ -183,10 +197,10 @@ static int replace_once(const struct replacement *r, bool first, struct error *e
     struct stamp trusted;
     int restored;
 
-    if (store_clean_temp(r->store, err) || snapshot_list_live(r->target, r->dirs, &live, err) ||
+    if (store_clean_temp(r->store, err) || list_without_leftovers(r, &live, err) ||
         compare(&d, work.saved, work.content, &live, r->dirs,
                 snapshot_trusts_before(r->target, &trusted) ? &trusted : NULL, true, err) ||
-        restore_remove_leftovers(&live, r->dirs, err) || sync_same(r, &live, &d, err))
+        sync_same(r, &live, &d, err))
         return error_state(err, NOT_TOUCHED);
     if (first)
         count(r->ret, &d); /* a further try only sees what the first left */
