@@ -1,6 +1,6 @@
 # The one list of the core's sources, lowest layer first: a file includes only
 # headers of files above it in this list.  Read by the Makefile, build_ffi.py
 # and the tests.
-CORE = error.c sys.c memory.c digest.c path.c scope.c entry.c listing.c \
+CORE = error.c sys.c run.c memory.c digest.c path.c scope.c entry.c listing.c \
        durable.c archive.c snapshot.c compare.c store.c restore.c replace.c \
        change.c ncf.c

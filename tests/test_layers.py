@@ -48,6 +48,15 @@ PROCESS_CALLS: set[str] = {
 }  # fmt: skip
 
 
+# The runner of other programs is where processes are made; it keeps their descriptors in order.
+ALLOWED: dict[str, set[str]] = {
+    "run.c": {
+        "_exit", "access", "chdir", "clock_gettime", "close", "dup2", "dup3", "execve", "fcntl", "fork", "ftruncate",
+        "lseek", "open", "pread", "read", "signal", "syscall", "umask", "write",
+    },
+}  # fmt: skip
+
+
 def code(name: str) -> str:
     """A file without comments, strings and character constants."""
     text = (CSRC / name).read_text()
@@ -108,13 +117,13 @@ def test_only_sys_talks_to_the_kernel_about_files(source: str) -> None:
     if source == "sys.c":
         assert called(source) & FILE_CALLS
         return
-    assert called(source) & FILE_CALLS == set()
+    assert called(source) & FILE_CALLS <= ALLOWED.get(source, set())
 
 
 @pytest.mark.parametrize("source", CORE)
 def test_nothing_below_main_prints_or_exits(source: str) -> None:
-    """The core never prints, exits, starts a program, or changes the process it is in."""
-    assert called(source) & PROCESS_CALLS == set()
+    """The core never prints, exits, or changes the process it is in; run.c alone starts programs."""
+    assert called(source) & PROCESS_CALLS <= ALLOWED.get(source, set())
 
 
 def test_main_does_no_work_on_files() -> None:

@@ -1,0 +1,185 @@
+"""Other programs: started clean, ended in time, and nothing left of one that did not end."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lib.ncf import Core
+
+EXITED, SIGNALLED, TIMED_OUT, NOT_STARTED = range(4)
+LIMIT = 60_000
+SHELL = "/bin/sh"
+
+
+class ResultStruct(ctypes.Structure):
+    _fields_ = [("end", ctypes.c_int), ("status", ctypes.c_int), ("output", ctypes.c_char * 1024)]
+
+
+@dataclass(frozen=True)
+class Result:
+    end: int
+    status: int
+    output: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(core: Core) -> Run:
+    """run_command() of the core."""
+
+    def call(*argv: str | Path, limit: int = LIMIT) -> Result:
+        words = [os.fsencode(word) for word in argv]
+        raw = ResultStruct()
+        core.lib.run_command((ctypes.c_char_p * (len(words) + 1))(*words), limit, ctypes.byref(raw))
+        return Result(raw.end, raw.status, raw.output.decode())
+
+    return call
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_gone(*pids: int) -> None:
+    """Wait until none of these processes is alive."""
+    for _ in range(600):
+        if not any(alive(pid) for pid in pids):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"still alive: {[pid for pid in pids if alive(pid)]}")
+
+
+def test_exit_status_and_both_outputs_are_kept(run: Run) -> None:
+    """What it writes on either output is kept in order, and its status is told."""
+    assert run(SHELL, "-c", "echo one; echo two >&2; exit 7") == Result(EXITED, 7, "one\ntwo")
+
+
+def test_a_signal_is_told(run: Run) -> None:
+    """A program that a signal ends is not one that exited."""
+    assert run(SHELL, "-c", "kill -SEGV $$") == Result(SIGNALLED, signal.SIGSEGV, "")
+
+
+def test_what_can_not_be_started_says_why(run: Run, tmp_path: Path) -> None:
+    """A missing program, one that is none, and a relative path: each with its errno."""
+    text = tmp_path / "text"
+    text.write_text("no program\n")
+    assert run(tmp_path / "missing") == Result(NOT_STARTED, 2, "")
+    assert run(text) == Result(NOT_STARTED, 13, "")
+    assert run("sh", "-c", "exit 0") == Result(NOT_STARTED, 22, "")
+
+
+def test_of_much_output_the_end_is_kept(run: Run) -> None:
+    """The reason for a failure stands at the end; what is over 1 MiB is dropped, not waited for."""
+    result = run(SHELL, "-c", "i=0; while [ $i -lt 5000 ]; do echo line $i; i=$((i+1)); done")
+    assert (result.end, result.status) == (EXITED, 0)
+    assert result.output.endswith("line 4998\nline 4999")
+    assert len(result.output) > 900
+    assert run(sys.executable, "-c", "import os\ntry:\n while 1: os.write(1, b'x' * 65536)\nexcept OSError: pass").end == EXITED
+
+
+def test_environment_directory_and_descriptors_are_clean(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nothing of the caller's environment, directory, open files or ignored signals is passed on."""
+    monkeypatch.setenv("LD_PRELOAD_TEST", "leaks")
+    monkeypatch.chdir(tmp_path)
+    with open(tmp_path / "secret", "w") as secret:
+        os.set_inheritable(secret.fileno(), True)
+        result = run(
+            SHELL,
+            "-c",
+            "env | sort; pwd; grep -h 'Sig[BI]' /proc/self/status; ls /proc/self/fd | wc -l; "
+            "readlink /proc/$$/fd/0",
+        )
+    assert result.output.replace("\t", " ").splitlines() == [
+        "HOME=/",
+        "LC_ALL=C",
+        "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+        "PWD=/",
+        "TERM=dumb",
+        "/",
+        "SigBlk: 0000000000000000",
+        "SigIgn: 0000000000000000",
+        "4",  # the three and the directory that ls reads
+        "/dev/null",
+    ]
+
+
+def test_at_the_limit_all_it_started_is_killed(run: Run, tmp_path: Path) -> None:
+    """Children in sessions of their own and double forks included."""
+    pids = tmp_path / "pids"
+    pids.touch()
+    script = f"echo $$ >>{pids}; exec sleep 1000"
+    result = run(
+        SHELL,
+        "-c",
+        f"setsid {SHELL} -c '{script}' & ({SHELL} -c '{script}' &) ; ({SHELL} -c '{script}' & )& "
+        f"echo $$ >>{pids}; echo hangs; trap '' TERM INT HUP; while :; do sleep 1000; done",
+        limit=1500,
+    )
+    assert result == Result(TIMED_OUT, 1500, "hangs")
+    started = [int(line) for line in pids.read_text().split()]
+    assert len(started) == 4
+    wait_gone(*started)
+
+
+def test_a_daemon_that_it_leaves_in_time_stays(run: Run, tmp_path: Path) -> None:
+    """The program is waited for, not what it leaves running, which may still write."""
+    file = tmp_path / "pid"
+    assert run(SHELL, "-c", f"(sleep 1000; echo late) & echo $! >{file}; echo done").output == "done"
+    pid = int(file.read_text())
+    try:
+        assert alive(pid)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_gone(pid)
+
+
+def test_the_caller_has_no_child_to_wait_for(run: Run) -> None:
+    """No child and no descriptor is left in the calling process."""
+    before = sorted(os.listdir("/proc/self/fd"))
+    run("/bin/true")
+    run("/bin/sleep", "1000", limit=10)
+    run("/nonexistent")
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    mine = subprocess.run(["ps", "-o", "pid=,comm=", "-p", ",".join(children or ["1"])], capture_output=True, text=True)
+    assert "sleep" not in mine.stdout and "<defunct>" not in mine.stdout
+
+
+def test_two_run_at_once(core: Core, tmp_path: Path) -> None:
+    """Each can wait for what the other does: started one after the other, they run together."""
+
+    class RunStruct(ctypes.Structure):
+        _fields_ = [("answer", ctypes.c_int), ("output", ctypes.c_int), ("failed", ResultStruct)]
+
+    def start(script: str) -> RunStruct:
+        r = RunStruct()
+        argv = (ctypes.c_char_p * 4)(SHELL.encode(), b"-c", script.encode(), None)
+        core.lib.run_start(ctypes.byref(r), argv, LIMIT)
+        return r
+
+    os.mkfifo(tmp_path / "fifo")
+    reader = start(f"read line <{tmp_path}/fifo; echo got $line")
+    writer = start(f"echo word >{tmp_path}/fifo")
+    raw = ResultStruct()
+    core.lib.run_wait(ctypes.byref(reader), ctypes.byref(raw))
+    assert (raw.end, raw.status, raw.output) == (EXITED, 0, b"got word")
+    core.lib.run_wait(ctypes.byref(writer), ctypes.byref(raw))
+    assert (raw.end, raw.status) == (EXITED, 0)
