@@ -64,7 +64,7 @@ BASE_LDFLAGS := -Wl,-z,relro -Wl,-z,now
 # --- what is built ----------------------------------------------------------
 
 LIB_OBJECTS := $(CORE:%.c=$(BUILD)/lib/%.o)
-HELPER_OBJECTS := $(CORE:%.c=$(BUILD)/helper/%.o) $(BUILD)/helper/networking-config.o
+HELPER_OBJECTS := $(CORE:%.c=$(BUILD)/helper/%.o) $(HELPER:%.c=$(BUILD)/helper/%.o)
 TEST_OBJECTS := $(CORE:%.c=$(BUILD)/test/%.o)
 
 $(BUILD)/lib/%.o: csrc/%.c Makefile VERSION
