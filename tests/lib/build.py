@@ -48,3 +48,17 @@ def products() -> Products:
         stdout=subprocess.DEVNULL,
     )
     return made
+
+
+def make_install(destination: Path, **variables: str) -> None:
+    """What `make install` does, below `destination`."""
+    made = products()
+    subprocess.run(
+        [
+            "make", "-s", f"BUILD={made.directory}", f"DESTDIR={destination}",
+            *(f"{name}={value}" for name, value in variables.items()), "install",
+        ],
+        cwd=REPO,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
