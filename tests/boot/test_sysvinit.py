@@ -46,7 +46,10 @@ def test_the_script_is_ordered_before_networking(boots: dict[str, Boot]) -> None
 def test_hotplug_by_the_wrong_files(boots: dict[str, Boot]) -> None:
     """What udev brought up from the wrong files is taken down; files and address are the old ones."""
     boot = boots["hotplug"]
-    assert "/sbin/ifdown" in boot.section("executed")
+    executed = boot.section("executed")
+    helper = executed.index("/etc/init.d/networking-config")
+    assert executed.index("/sbin/ifup") < helper < executed.index("/usr/sbin/ifdown")
+    assert executed.index("/usr/sbin/ifdown") < executed.index("/etc/init.d/networking")
     assert boot.section("files") == boots["nothing open"].section("files")
     assert boot.section("files") != boots["nothing open"].section("wrong")
     assert boot.section("addresses") == ["lo 127.0.0.1/8", "eth0 10.0.0.1/24"]
