@@ -72,7 +72,9 @@ def install_boot(*inits: str, root: str | os.PathLike[str] = "/") -> list[Path]:
     }
     files = [row for row in table if row[1] != "if" and row[0] in chosen]
     if not chosen or chosen - {row[0] for row in files}:
-        raise LookupError(f"no boot files for this init: {' '.join(sorted(chosen)) or 'none found'}")
+        raise LookupError(
+            f"no boot files for this init: {' '.join(sorted(chosen)) or 'none found'}"
+        )
     helper = _below(root, f"{_SBINDIR}/networking-config")
     helper.parent.mkdir(parents=True, exist_ok=True)
     _replace(helper, helper_path().read_bytes(), 0o755)

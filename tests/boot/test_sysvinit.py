@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 # udev is faster than the helper here, and acts on the wrong files.
 HOTPLUG = """
+section prepared
 networking-config snapshot_config
 sed -i -e s/auto/allow-hotplug/ -e s/10.0.0.1/10.0.0.99/ $interfaces/eth0
 echo "iface added inet manual" >$interfaces/added
