@@ -4,7 +4,8 @@
 # make demo        the main job on a scratch root, as an ordinary user
 # make check       all tests; PYTEST_ARGS='-k name' chooses
 # make coverage    branch coverage of csrc/, with gcc; fails below 95 %
-# make install     PREFIX= SBINDIR= LIBDIR= INCLUDEDIR= MANDIR= DESTDIR=
+# make install     PREFIX= SBINDIR= LIBDIR= INCLUDEDIR= MANDIR= UNITDIR= DESTDIR=
+#                  INIT='systemd sysv ...': whose boot files, see initscript/places
 # make install-netcf-transaction DIR=   the name under which libnetcf looks for it
 # make fuzz        TIME=60: each fuzz target so many seconds, with clang's libFuzzer
 # make test-lib    the core with its test seam, every symbol visible; the program of short memory
@@ -20,6 +21,7 @@ SBINDIR ?= $(PREFIX)/sbin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 INSTALL ?= install
 OBJCOPY ?= objcopy
 
@@ -36,7 +38,7 @@ lib: $(BUILD)/libncf.so $(BUILD)/libncf.a
 test-lib: $(BUILD)/test/libncf-test.so $(BUILD)/test/driver
 
 .PHONY: all helper lib test-lib demo check coverage fuzz proof clean
-.PHONY: install uninstall install-netcf-transaction
+.PHONY: install install-boot uninstall uninstall-boot install-netcf-transaction
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -64,7 +66,7 @@ BASE_LDFLAGS := -Wl,-z,relro -Wl,-z,now
 # --- what is built ----------------------------------------------------------
 
 LIB_OBJECTS := $(CORE:%.c=$(BUILD)/lib/%.o)
-HELPER_OBJECTS := $(CORE:%.c=$(BUILD)/helper/%.o) $(BUILD)/helper/networking-config.o
+HELPER_OBJECTS := $(CORE:%.c=$(BUILD)/helper/%.o) $(HELPER:%.c=$(BUILD)/helper/%.o)
 TEST_OBJECTS := $(CORE:%.c=$(BUILD)/test/%.o)
 
 $(BUILD)/lib/%.o: csrc/%.c Makefile VERSION
@@ -120,7 +122,19 @@ INSTALLED := $(SBINDIR)/networking-config $(LIBDIR)/libncf.so.0 $(LIBDIR)/libncf
 	$(LIBDIR)/libncf.a $(LIBDIR)/pkgconfig/ncf.pc $(INCLUDEDIR)/ncf.h \
 	$(MANDIR)/man8/networking-config.8
 
-install: all
+# The init systems that this host has.  Where PREFIX is nobody's but the user's,
+# nothing outside it is written.
+ifneq ($(filter /usr /usr/local,$(PREFIX)),)
+INIT ?= $(sort $(shell sed -n 's/^\([a-z0-9-]*\) if /\1 /p' initscript/places | \
+	while read -r init path; do [ ! -e "$$path" ] || echo "$$init"; done))
+endif
+
+# $(call each_boot_file,COMMANDS): for each $$file of INIT, its $$mode and $$place.
+each_boot_file = sed -e '/^\#/d' -e '/^[a-z0-9-]* if /d' -e 's|@UNITDIR@|$(UNITDIR)|' \
+	initscript/places | while read -r init mode file place; do \
+	case ' $(strip $(INIT)) ' in *" $$init "*) place='$(DESTDIR)'$$place; $(1) ;; esac; done
+
+install: all install-boot
 	$(INSTALL) -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
 	$(INSTALL) -m 755 $(BUILD)/networking-config $(DESTDIR)$(SBINDIR)
 	$(INSTALL) -m 755 $(BUILD)/libncf.so.0 $(DESTDIR)$(LIBDIR)
@@ -136,14 +150,33 @@ ifneq ($(MAN_PAGE),)
 	$(INSTALL) -m 644 $(MAN_PAGE) $(DESTDIR)$(MANDIR)/man8
 endif
 
+# systemd and OpenRC need the link, sysvinit its own program.
+install-boot:
+	@mkdir -p $(BUILD)
+	@$(call each_boot_file,$(INSTALL) -d "$${place%/*}" && \
+		if [ "$$mode" = link ]; then ln -sf "$$file" "$$place"; else \
+		sed 's|@SBINDIR@|$(SBINDIR)|' "initscript/$$file" >$(BUILD)/boot-file && \
+		$(INSTALL) -m "$$mode" $(BUILD)/boot-file "$$place"; fi || exit 1)
+ifeq ($(DESTDIR),)
+	$(if $(filter sysv,$(INIT)),if [ -e /usr/sbin/update-rc.d ]; then \
+		update-rc.d networking-config defaults; else chkconfig --add networking-config; fi)
+endif
+
 # Where libnetcf looks is compiled into it, so DIR has no default.
 install-netcf-transaction:
 	$(if $(DIR),,$(error say where, e.g. make $@ DIR=/usr/libexec))
 	$(INSTALL) -d $(DESTDIR)$(DIR)
 	ln -sf $(SBINDIR)/networking-config $(DESTDIR)$(DIR)/netcf-transaction.sh
 
-uninstall:
+uninstall: uninstall-boot
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+
+uninstall-boot:
+	@$(call each_boot_file,rm -f "$$place")
+ifeq ($(DESTDIR),)
+	$(if $(filter sysv,$(INIT)),if [ -e /usr/sbin/update-rc.d ]; then \
+		update-rc.d networking-config remove; else chkconfig --del networking-config; fi)
+endif
 
 clean:
 	rm -rf $(BUILD)
@@ -176,7 +209,7 @@ unexport PYTHONPATH PYTHONHOME
 IN_VENV := MAKEFLAGS= $(VENV)/bin
 
 PACKAGE := pyproject.toml setup.py build_ffi.py MANIFEST.in Makefile VERSION \
-	$(wildcard netcf_py/*.py netcf_py/*.pyi csrc/*.c csrc/*.h csrc/ncf.map csrc/sources.mk)
+	$(wildcard netcf_py/*.py netcf_py/*.pyi csrc/*.c csrc/*.h csrc/ncf.map csrc/sources.mk) $(shell find initscript -type f)
 
 PIP_INSTALL := $(IN_VENV)/pip install --quiet --disable-pip-version-check
 

@@ -35,6 +35,9 @@ class BuildAll(build_ext):
         for name, place in CARRIED.items():
             self._carry(made / name, place)
         self._carry(Path("csrc/ncf.h"), "include/ncf.h")
+        for file in Path("initscript").rglob("*"):
+            if file.is_file():
+                self._carry(file, str(file))
 
     def _carry(self, source: Path, place: str) -> None:
         target = Path("" if self.inplace else self.build_lib, "netcf_py", place)

@@ -4,6 +4,7 @@
  * MUST work before anything else on the host does: no shell, no interpreter,
  * no users database, no /proc, perhaps no standard descriptors.
  */
+#include "boot.h"
 #include "change.h"
 #include "guard.h"
 
@@ -27,6 +28,7 @@ struct call {
     const char *command;
     bool as_netcf;  /* called by the name of netcf's script */
     bool open_only; /* status --open */
+    bool boots;     /* this host, now */
     unsigned start_flags;
     struct ncf_change_options options; /* of a start */
     char helper[256]; /* this program */
@@ -80,18 +82,26 @@ static void print(FILE *to, const char *bytes)
     fputs(text, to);
 }
 
+static void say(const struct call *c, FILE *to, const char *line)
+{
+    fprintf(to, "%s\n", line);
+    /* From a systemd unit's output the journal and the console have it. */
+    if (c->boots && !getenv("JOURNAL_STREAM"))
+        boot_tell(line, to == stdout, !isatty(fileno(to)));
+}
+
 /* netcf quotes what its script prints on either output. */
 static int fail(const struct call *c)
 {
     const char *message, *details;
+    char text[4096], command[64], line[4200];
     int code = ncf_error(c->ncf, &message, &details);
 
-    print(stderr, c->as_netcf ? NETCF_SCRIPT : "networking-config");
-    fputs(": ", stderr);
-    print(stderr, c->command);
-    fputs(": ", stderr);
-    print(stderr, details ? details : message);
-    fputs("\n", stderr);
+    error_printable(command, sizeof(command), c->command);
+    error_printable(text, sizeof(text), details ? details : message);
+    snprintf(line, sizeof(line), "%s: %s: %s", c->as_netcf ? NETCF_SCRIPT : "networking-config",
+             command, text);
+    say(c, stderr, line);
     return code == NCF_EINVALIDOP ? INVALID_STATE : FAILED;
 }
 
@@ -115,22 +125,31 @@ static bool number(const char *text, unsigned *ret)
 static void print_rollback(const struct call *c, const struct ncf_change_result *r)
 {
     unsigned long long all = r->changed + r->added + r->removed + r->metadata;
+    char what[160] = "nothing differed", line[4400];
 
-    printf("networking-config: rolled back change %s: ", r->id);
-    if (all == 0)
-        printf("nothing differed");
-    else
-        printf("%llu path%s restored (%llu changed, %llu removed, %llu added, %llu metadata)",
-               all, plural(all), r->changed, r->removed, r->added, r->metadata);
-    if (r->discarded[0])
-        printf("; the replaced files are in %s/%s", c->root, r->discarded);
-    printf("\n");
+    if (all)
+        snprintf(what, sizeof(what),
+                 "%llu path%s restored (%llu changed, %llu removed, %llu added, %llu metadata)",
+                 all, plural(all), r->changed, r->removed, r->added, r->metadata);
+    snprintf(line, sizeof(line), "networking-config: rolled back change %s: %s%s%s%s%s", r->id, what,
+             r->discarded[0] ? "; the replaced files are in " : "", r->discarded[0] ? c->root : "",
+             r->discarded[0] ? "/" : "", r->discarded);
+    say(c, stdout, line);
 }
 
-static void print_notice(const struct ncf_change_result *r)
+static void print_note(const struct call *c, const char *text)
 {
-    if (r->notice[0])
-        fprintf(stderr, "networking-config: note: %s\n", r->notice);
+    char line[1200];
+
+    if (!text[0])
+        return;
+    snprintf(line, sizeof(line), "networking-config: note: %s", text);
+    say(c, stderr, line);
+}
+
+static void print_notice(const struct call *c, const struct ncf_change_result *r)
+{
+    print_note(c, r->notice);
 }
 
 static int do_start_change(struct call *c)
@@ -145,7 +164,7 @@ static int do_start_change(struct call *c)
         printf("change %s started; announce each file before you modify it\n", r.id);
     else
         printf("change %s started: %llu path%s saved\n", r.id, r.saved, plural(r.saved));
-    print_notice(&r);
+    print_notice(c, &r);
     if (r.refused)
         fprintf(stderr, "networking-config: note: %llu device%s, socket%s or FIFO%s in scope not "
                         "saved\n", r.refused, plural(r.refused), plural(r.refused),
@@ -160,7 +179,7 @@ static int do_commit(struct call *c)
     if (ncf_change_commit(c->ncf, 0))
         return fail(c);
     if (ncf_change_result(c->ncf, &r) == 0) {
-        print_notice(&r);
+        print_notice(c, &r);
         if (!c->as_netcf)
             printf("change %s committed\n", r.id);
     }
@@ -188,7 +207,7 @@ static int report_rollback(struct call *c, int result)
         return status;
     if (status == DONE)
         print_rollback(c, &r);
-    print_notice(&r);
+    print_notice(c, &r);
     return status;
 }
 
@@ -197,18 +216,47 @@ static int do_rollback(struct call *c)
     return report_rollback(c, ncf_change_rollback(c->ncf, 0));
 }
 
+/* What was faster than this follows the restored files, too. */
+static int catch_up(struct call *c, struct boot *b, int status)
+{
+    bool again = boot_after(b);
+
+    print_note(c, b->failed);
+    if (b->failed[0])
+        status = FAILED;
+    if (!again || status != DONE)
+        return status;
+    say(c, stdout, "networking-config: interfaces have their names from the replaced files: "
+                   "booting again");
+    if (boot_again(b))
+        return DONE;
+    print_note(c, b->failed);
+    return FAILED;
+}
+
 /* At boot: nothing open is how it should be. */
 static int do_boot(struct call *c)
 {
-    int result = ncf_change_boot(c->ncf, 0);
     struct ncf_change_result r;
+    struct boot b;
+    int result;
 
+    c->boots = !*c->root && !c->as_netcf;
+    if (c->boots)
+        boot_before(&b, c->ncf);
+    result = ncf_change_boot(c->ncf, 0);
     if (result && ncf_error(c->ncf, NULL, NULL) == NCF_EINVALIDOP)
         return DONE;
-    if (result || ncf_change_result(c->ncf, &r) || !r.on_trial)
-        return report_rollback(c, result);
-    printf("change %s: this boot is a trial; commit it to keep it\n", r.id);
-    return DONE;
+    if (!result && !ncf_change_result(c->ncf, &r) && r.on_trial) {
+        char line[128];
+
+        snprintf(line, sizeof(line), "networking-config: change %s: this boot is a trial; commit "
+                                     "it to keep it", r.id);
+        say(c, stdout, line);
+        return DONE;
+    }
+    result = report_rollback(c, result);
+    return c->boots ? catch_up(c, &b, result) : result;
 }
 
 static void log_error(const char *what, const struct error *err)
@@ -398,7 +446,7 @@ static int do_put_back(struct call *c)
         return fail(c);
     printf("configuration %llu put back; commit or roll back\n", id);
     if (ncf_change_result(c->ncf, &r) == 0)
-        print_notice(&r);
+        print_notice(c, &r);
     return DONE;
 }
 

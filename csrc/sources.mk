@@ -4,3 +4,6 @@
 CORE = error.c sys.c run.c memory.c digest.c path.c scope.c entry.c listing.c \
        durable.c archive.c snapshot.c compare.c store.c guard.c restore.c replace.c \
        change.c ncf.c
+
+# The helper has these besides.
+HELPER = boot.c networking-config.c

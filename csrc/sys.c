@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/timerfd.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
@@ -84,6 +85,8 @@ struct abi_statx {
     uint64_t spare[14];
 };
 _Static_assert(sizeof(struct abi_statx) == 256, "struct statx");
+enum { ABI_TMPFS = 0x01021994, ABI_OVERLAYFS = 0x794c7630 };
+#define ABI_RAMFS 0x858458f6u
 enum { ABI_STATX_BASIC = 0x7ff, ABI_AT_EMPTY_PATH = 0x1000 };
 
 struct abi_dirent64 {
@@ -629,6 +632,14 @@ void sys_program(char *name, size_t size)
 void sys_boot_id(char id[37])
 {
     read_proc("/proc/sys/kernel/random/boot_id", id, 37);
+}
+
+bool sys_is_volatile(const char *path)
+{
+    struct statfs s;
+
+    return statfs(path, &s) || s.f_type == ABI_TMPFS || (uint32_t)s.f_type == ABI_RAMFS ||
+           s.f_type == ABI_OVERLAYFS;
 }
 
 void sys_sleep_ms(int ms)

@@ -119,6 +119,8 @@ uint64_t sys_boottime(void);
 void sys_program(char *name, size_t size);
 /* The kernel's id of this boot, "" where /proc is not there. */
 void sys_boot_id(char id[37]);
+/* What is written there may be gone after the next boot, or `path` can't be examined. */
+bool sys_is_volatile(const char *path);
 void sys_sleep_ms(int ms);
 void sys_random(void *buf, size_t n);
 

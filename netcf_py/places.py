@@ -3,9 +3,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
-__all__ = ["helper_path", "include_path", "library_path"]
+__all__ = ["helper_path", "include_path", "install_boot", "library_path"]
+
+# What the boot files need to know; the helper must not be in /usr/local, which
+# may be another filesystem.
+_SBINDIR = "/usr/sbin"
+_UNITDIR = "/etc/systemd/system"
 
 
 def helper_path() -> Path:
@@ -33,6 +41,72 @@ def include_path() -> Path:
         FileNotFoundError: This installation has none.
     """
     return _carried("include/ncf.h").parent
+
+
+def install_boot(*inits: str, root: str | os.PathLike[str] = "/") -> list[Path]:
+    """Install the helper and what makes the host's init run it at boot.
+
+    The helper goes to ``/usr/sbin/networking-config``; the other files are those
+    that ``initscript/places`` names for each init.  Files that are there already
+    are replaced.
+
+    Args:
+        inits: Any of ``systemd``, ``sysv``, ``openrc``, ``runit``, ``dracut`` and
+            ``initramfs-tools``; none for those of the first four that the host has.
+        root: The host's root directory.
+
+    Returns:
+        The paths that were written, the helper first.
+
+    Raises:
+        FileNotFoundError: This installation carries no helper.
+        LookupError: An init is unknown, or none was named and the host has none of them.
+        OSError: A file can't be written.
+        subprocess.CalledProcessError: On sysvinit, the script could not be enabled.
+    """
+    source = _carried("initscript/places").parent
+    lines = (source / "places").read_text(encoding="utf-8").splitlines()
+    table = [line.split() for line in lines if line and line[0] != "#"]
+    chosen = set(inits) or {
+        row[0] for row in table if row[1] == "if" and os.path.lexists(_below(root, row[2]))
+    }
+    files = [row for row in table if row[1] != "if" and row[0] in chosen]
+    if not chosen or chosen - {row[0] for row in files}:
+        raise LookupError(
+            f"no boot files for this init: {' '.join(sorted(chosen)) or 'none found'}"
+        )
+    helper = _below(root, f"{_SBINDIR}/networking-config")
+    helper.parent.mkdir(parents=True, exist_ok=True)
+    _replace(helper, helper_path().read_bytes(), 0o755)
+    written = [helper]
+    for _, mode, file, place in files:
+        target = _below(root, place.replace("@UNITDIR@", _UNITDIR))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if mode == "link":
+            target.unlink(missing_ok=True)
+            target.symlink_to(file)
+        else:
+            text = (source / file).read_text(encoding="utf-8").replace("@SBINDIR@", _SBINDIR)
+            _replace(target, text.encode(), int(mode, 8))
+        written.append(target)
+    if "sysv" in chosen and Path(root).resolve() == Path("/"):
+        enable = ["update-rc.d", "networking-config", "defaults"]
+        if not shutil.which(enable[0]):
+            enable = ["chkconfig", "--add", "networking-config"]
+        subprocess.run(enable, check=True)
+    return written
+
+
+def _below(root: str | os.PathLike[str], path: str) -> Path:
+    return Path(root, path.lstrip("/"))
+
+
+def _replace(path: Path, content: bytes, mode: int) -> None:
+    """Write a file under another name first: the old one may be running."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_bytes(content)
+    new.chmod(mode)
+    new.replace(path)
 
 
 def _carried(name: str) -> Path:

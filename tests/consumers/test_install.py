@@ -55,7 +55,7 @@ def installed(top: Path) -> dict[str, str]:
 
 def test_install_puts_everything_in_its_place(products: Products, tmp_path: Path) -> None:
     """With DESTDIR all goes below it, with paths that do not name it."""
-    make(products.directory, f"DESTDIR={tmp_path}", "PREFIX=/usr", "install")
+    make(products.directory, f"DESTDIR={tmp_path}", "PREFIX=/usr", "INIT=", "install")
     expected = {
         "usr/sbin/networking-config": "0o755",
         "usr/lib/libncf.so.0": "0o755",
@@ -78,6 +78,8 @@ def test_each_directory_can_be_chosen(products: Products, tmp_path: Path) -> Non
         "LIBDIR=/l/multi-arch",
         "INCLUDEDIR=/i",
         "MANDIR=/m",
+        "UNITDIR=/u",
+        "INIT=systemd",
         "install",
     )
     assert sorted(installed(tmp_path)) == [
@@ -88,10 +90,54 @@ def test_each_directory_can_be_chosen(products: Products, tmp_path: Path) -> Non
         "l/multi-arch/pkgconfig/ncf.pc",
         "m/man8/networking-config.8",
         "s/networking-config",
+        "u/multi-user.target.wants/networking-config.service",
+        "u/networking-config.service",
     ]
     module = (tmp_path / "l/multi-arch/pkgconfig/ncf.pc").read_text()
     assert "libdir=/l/multi-arch\n" in module
     assert "includedir=/i\n" in module
+
+
+def test_each_init_gets_its_files(products: Products, tmp_path: Path) -> None:
+    """INIT says whose; each file names the helper where it was installed."""
+    expected = {
+        "systemd": {
+            "usr/lib/systemd/system/networking-config.service": "0o644",
+            "usr/lib/systemd/system/multi-user.target.wants/networking-config.service": (
+                "../networking-config.service"
+            ),
+        },
+        "sysv": {"etc/init.d/networking-config": "0o755"},
+        "openrc": {
+            "etc/init.d/networking-config": "0o755",
+            "etc/runlevels/boot/networking-config": "/etc/init.d/networking-config",
+        },
+        "runit": {"etc/runit/core-services/04-networking-config.sh": "0o644"},
+        "dracut": {
+            "usr/lib/dracut/modules.d/90networking-config/module-setup.sh": "0o755",
+            "usr/lib/dracut/modules.d/90networking-config/rollback.sh": "0o755",
+        },
+        "initramfs-tools": {
+            "etc/initramfs-tools/hooks/networking-config": "0o755",
+            "etc/initramfs-tools/scripts/init-bottom/networking-config": "0o755",
+        },
+    }
+    for init, files in expected.items():
+        top = tmp_path / init
+        arguments = (products.directory, f"DESTDIR={top}", "PREFIX=/usr", f"INIT={init}")
+        make(*arguments, "install-boot")
+        assert installed(top) == files
+        texts = [(top / name).read_text() for name, what in files.items() if what.startswith("0o")]
+        assert "/usr/sbin/networking-config" in "".join(texts)
+        assert "@" not in "".join(texts).replace("@system-service", "")
+        make(*arguments, "uninstall-boot")
+        assert installed(top) == {}
+
+
+def test_a_prefix_of_ones_own_is_not_left(products: Products, tmp_path: Path) -> None:
+    """Init's files are installed by themselves for /usr and /usr/local only."""
+    make(products.directory, f"DESTDIR={tmp_path}", "PREFIX=/home/me", "install")
+    assert {name.split("/")[0] for name in installed(tmp_path)} == {"home"}
 
 
 def test_installing_twice_is_installing_once(products: Products, tmp_path: Path) -> None:

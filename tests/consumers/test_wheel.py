@@ -28,6 +28,11 @@ PUBLIC_FILES = {
     "netcf_py/places.py",
     "netcf_py/py.typed",
     "netcf_py/records.py",
+    *(
+        f"netcf_py/{path.relative_to(REPO)}"
+        for path in (REPO / "initscript").rglob("*")
+        if path.is_file()
+    ),
 }
 
 

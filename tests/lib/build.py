@@ -74,3 +74,17 @@ def sanitized(shipped: Products) -> Products:
         f"HELPER_CFLAGS={build}", f"LDFLAGS={flags}", f"CC={compiler}", f"HELPER_CC={compiler}",
         "HELPER_STATIC=", "all", "test-lib",
     )  # fmt: skip
+
+
+def make_install(destination: Path, **variables: str) -> None:
+    """What `make install` does, below `destination`."""
+    made = products()
+    subprocess.run(
+        [
+            "make", "-s", f"BUILD={made.directory}", f"DESTDIR={destination}",
+            *(f"{name}={value}" for name, value in variables.items()), "install",
+        ],
+        cwd=REPO,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip

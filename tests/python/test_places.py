@@ -109,3 +109,37 @@ def test_an_installation_without_them_says_so(
         with pytest.raises(FileNotFoundError) as caught:
             place()
         assert str(tmp_path / name) in str(caught.value)
+
+
+def files_below(top: Path) -> set[str]:
+    """Every file and link, relative to `top`."""
+    return {str(path.relative_to(top)) for path in top.rglob("*") if not path.is_dir()}
+
+
+def test_boot_files_are_those_of_make_install(tmp_path: Path) -> None:
+    """install_boot writes the helper and each init's files, and says which."""
+    for init in ["systemd", "sysv", "openrc", "runit", "dracut", "initramfs-tools"]:
+        top = tmp_path / init
+        written = places.install_boot(init, root=top)
+        assert {str(path.relative_to(top)) for path in written} == files_below(top)
+        assert places.install_boot(init, root=top) == written
+        helper, *others = written
+        assert helper == top / "usr/sbin/networking-config"
+        assert helper.read_bytes() == netcf_py.helper_path().read_bytes()
+        assert os.access(helper, os.X_OK)
+        text = "".join(path.read_text() for path in others if not path.is_symlink())
+        assert "/usr/sbin/networking-config" in text and "@SBINDIR@" not in text
+    unit = tmp_path / "systemd/etc/systemd/system/multi-user.target.wants/networking-config.service"
+    assert unit.read_text().startswith("# SPDX")
+
+
+def test_boot_files_of_the_init_that_is_there(tmp_path: Path) -> None:
+    """Without a name the host's own init is found; a host without any is an error."""
+    with pytest.raises(LookupError, match="none found"):
+        places.install_boot(root=tmp_path)
+    with pytest.raises(LookupError, match="upstart"):
+        places.install_boot("upstart", root=tmp_path)
+    assert files_below(tmp_path) == set()
+    (tmp_path / "usr/lib/systemd").mkdir(parents=True)
+    (tmp_path / "usr/lib/systemd/systemd").touch()
+    assert len(places.install_boot(root=tmp_path)) == 3
