@@ -32,6 +32,8 @@ struct manifest {
     uint32_t deadline;
     bool has_token;
     unsigned char salt[16], token[SHA256_SIZE];
+    const char *links; /* lines about live interfaces (interface/link.h), or NULL */
+    size_t links_len;
 };
 
 /*

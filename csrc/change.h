@@ -3,19 +3,22 @@
 #define NCF_CHANGE_H
 
 #include "compare.h"
+#include "interface/engine.h"
 #include "replace.h"
 
 struct change_options {
     char note[NCF_NOTE_SIZE];
     char token[NCF_NOTE_SIZE]; /* "" for none */
     unsigned deadline;
+    bool live; /* record what the interfaces are like */
 };
 
 /* `root` is an open directory everywhere. */
 int change_start(int root, unsigned flags, const struct change_options *options,
                  struct change_result *ret, struct error *err);
 int change_commit(int root, const char *token, struct change_result *ret, struct error *err);
-int change_rollback(int root, struct change_result *ret, struct error *err);
+/* With `live`, whose options are set, interfaces follow the files; it then has what came of it. */
+int change_rollback(int root, struct engine *live, struct change_result *ret, struct error *err);
 int change_announce(int root, const char *path, struct error *err);
 int change_put_back(int root, unsigned long long id, struct change_result *ret,
                     struct error *err);
@@ -25,6 +28,8 @@ int change_read(int root, struct snapshot *ret, struct error *err);
 /* The differences point into both listings. */
 int change_diff(int root, struct snapshot *s, struct listing *live, struct differences *ret,
                 struct error *err);
+/* What the last rollback of this boot could not bring back; "" if nothing. */
+void change_not_back(int root, char *text, size_t size);
 /* The scope of the next start. */
 int change_scope(int root, struct scope *ret, struct error *err);
 

@@ -74,6 +74,8 @@ static const char *const step_words[STEP_COUNT] = {
                      "read its format",
     [STEP_SNAPSHOT_PATH] = "snapshot is refused: it names a path that is not beneath the root",
     [STEP_NO_DISCARDED] = "there is no such discarded configuration",
+    [STEP_ASK_KERNEL] = "can't ask the kernel for its interfaces",
+    [STEP_NOT_BACK] = "interfaces are not as they were at the start",
 };
 
 void error_printable(char *text, size_t size, const char *bytes)

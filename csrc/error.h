@@ -69,6 +69,9 @@ enum step {
     STEP_VERSION,
     STEP_SNAPSHOT_PATH,
     STEP_NO_DISCARDED,
+    /* live interfaces */
+    STEP_ASK_KERNEL,
+    STEP_NOT_BACK,
     STEP_COUNT
 };
 

@@ -16,14 +16,17 @@
 #error "NCF_VERSION comes from the file VERSION"
 #endif
 
-enum { DEADLINE_MAX = 30 * 24 * 3600 };
+enum { DEADLINE_MAX = 30 * 24 * 3600, COMMAND_LIMIT = 30, TOTAL_LIMIT = 90, LIMIT_MAX = 24 * 3600 };
 
 struct netcf {
     int root;
+    bool host; /* the root is "/": there are live interfaces */
     struct error err;
     char details[2048];
     struct change_options options;
     struct change_result result;
+    struct engine_options live_options;
+    struct engine live; /* of the last rollback */
     char snapshot_path[];
 };
 
@@ -42,6 +45,9 @@ int ncf_init(struct netcf **ncf, const char *root)
     *ncf = n = calloc(1, sizeof(*n) + len + sizeof("/" PATH_STATE "/" STORE_SNAPSHOT));
     if (!n)
         return -2;
+    n->host = n->options.live = len == 0;
+    n->live_options = (struct engine_options){ .command_ms = COMMAND_LIMIT * 1000,
+                                               .total_ms = TOTAL_LIMIT * 1000 };
     memcpy(n->snapshot_path, root, len);
     memcpy(n->snapshot_path + len, "/" PATH_STATE "/" STORE_SNAPSHOT,
            sizeof("/" PATH_STATE "/" STORE_SNAPSHOT));
@@ -57,6 +63,7 @@ int ncf_close(struct netcf *ncf)
     if (!ncf)
         return 0;
     sys_close(ncf->root);
+    engine_free(&ncf->live);
     free(ncf);
     return 0;
 }
@@ -94,6 +101,7 @@ static int begin_operation(struct netcf *ncf, unsigned flags, unsigned known)
     if (begin(ncf, flags, known))
         return -1;
     ncf->result = (struct change_result){ .changed = 0 };
+    engine_free(&ncf->live);
     return 0;
 }
 
@@ -127,9 +135,13 @@ int ncf_change_commit(struct netcf *ncf, unsigned int flags)
 
 int ncf_change_rollback(struct netcf *ncf, unsigned int flags)
 {
-    return begin_operation(ncf, flags, NCF_ROLLBACK_FILES_ONLY)
-               ? -1
-               : change_rollback(ncf->root, &ncf->result, &ncf->err);
+    bool live = ncf && ncf->host && !(flags & NCF_ROLLBACK_FILES_ONLY);
+
+    if (begin_operation(ncf, flags, NCF_ROLLBACK_FILES_ONLY | NCF_ROLLBACK_ALL_INTERFACES))
+        return -1;
+    ncf->live.options = ncf->live_options;
+    ncf->live.options.all = flags & NCF_ROLLBACK_ALL_INTERFACES;
+    return change_rollback(ncf->root, live ? &ncf->live : NULL, &ncf->result, &ncf->err);
 }
 
 int ncf_change_announce(struct netcf *ncf, const char *path)
@@ -158,7 +170,9 @@ static int copy_option(struct netcf *ncf, char *field, const char *value, const 
 
 int ncf_change_set_options(struct netcf *ncf, const struct ncf_change_options *options)
 {
-    struct change_options o = { .deadline = 0 };
+    struct change_options o = { .live = ncf && ncf->host };
+    struct engine_options limits = { .command_ms = COMMAND_LIMIT * 1000,
+                                     .total_ms = TOTAL_LIMIT * 1000 };
 
     if (begin(ncf, 0, 0))
         return -1;
@@ -167,12 +181,19 @@ int ncf_change_set_options(struct netcf *ncf, const struct ncf_change_options *o
             return error_set(&ncf->err, NCF_EOTHER, STEP_OPTIONS, 0, "size");
         if (options->deadline > DEADLINE_MAX)
             return error_set(&ncf->err, NCF_EOTHER, STEP_OPTIONS, 0, "deadline");
+        if (options->command_limit > LIMIT_MAX || options->total_limit > LIMIT_MAX)
+            return error_set(&ncf->err, NCF_EOTHER, STEP_OPTIONS, 0, "limit");
+        if (options->command_limit)
+            limits.command_ms = (int)options->command_limit * 1000;
+        if (options->total_limit)
+            limits.total_ms = (int)options->total_limit * 1000;
         if (copy_option(ncf, o.note, options->note, "note") ||
             copy_option(ncf, o.token, options->token, "token"))
             return -1;
         o.deadline = options->deadline;
     }
     ncf->options = o;
+    ncf->live_options = limits;
     return 0;
 }
 
@@ -191,6 +212,8 @@ int ncf_change_status(struct netcf *ncf, struct ncf_change_status *ret_status)
     if (there < 0)
         return -1;
     *ret_status = (struct ncf_change_status){ .open = there };
+    if (ncf->host)
+        change_not_back(ncf->root, ret_status->not_back, sizeof(ret_status->not_back));
     if (!there)
         return 0;
     sys_boot_id(boot);
@@ -325,8 +348,34 @@ int ncf_change_result(struct netcf *ncf, struct ncf_change_result *ret_result)
         .changed = r->changed, .added = r->added, .removed = r->removed,
         .metadata = r->metadata, .failed = r->failed, .saved = r->saved, .refused = r->refused,
         .discarded = r->discarded, .notice = r->notice,
+        .commands = engine_said(&ncf->live),
     };
     memcpy(ret_result->id, r->id, sizeof(r->id));
+    return 0;
+}
+
+int ncf_change_interfaces(struct netcf *ncf, struct ncf_interface **ret_list, size_t *ret_count)
+{
+    const struct engine *e;
+    struct list list = { 0 };
+    struct ncf_interface *rows;
+    size_t strings = 0;
+
+    /* The error of the rollback stays, as with its result. */
+    if (!ncf || !ret_list || !ret_count)
+        return ncf ? no_pointer(ncf) : -1;
+    e = &ncf->live;
+    for (size_t i = 0; i < e->findings; i++)
+        strings += strlen(e->finding[i].name) + strlen(e->finding[i].lacks) + 2;
+    if (list_make(ncf, &list, e->findings, sizeof(*rows), strings))
+        return -1;
+    rows = (struct ncf_interface *)(void *)list.block;
+    for (size_t i = 0; i < e->findings; i++)
+        rows[i] = (struct ncf_interface){ list_string(&list, e->finding[i].name),
+                                          e->finding[i].stack, (int)e->finding[i].change,
+                                          list_string(&list, e->finding[i].lacks) };
+    *ret_list = rows;
+    *ret_count = e->findings;
     return 0;
 }
 

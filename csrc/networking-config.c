@@ -8,6 +8,7 @@
 #include "ncf.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +25,8 @@ struct call {
     const char *command;
     bool as_netcf;  /* called by the name of netcf's script */
     bool open_only; /* status --open */
-    unsigned start_flags;
+    unsigned start_flags, rollback_flags;
+    unsigned limit; /* seconds for bringing interfaces back; 0: the usual */
     const char *note;
     char **argument; /* what follows the command, up to NULL */
 };
@@ -39,7 +41,10 @@ static const char help[] =
     "                    when it is announced\n"
     "  announce PATH...  in such a change: save PATH before it is modified\n"
     "  commit_config     keep the configuration as it is now (also: change-commit)\n"
-    "  rollback_config   put the saved configuration back (also: change-rollback)\n"
+    "  rollback_config [--files-only | --all-interfaces] [--limit SECONDS]\n"
+    "                    put the saved configuration back (also: change-rollback), and\n"
+    "                    with it the interfaces that differ, or none, or all of them.\n"
+    "                    --limit is for all that it takes (usually 90)\n"
     "  diff              what differs from the saved configuration\n"
     "  status [--open]   whether a change is open; with --open the exit status says it:\n"
     "                    0 open, 3 not\n"
@@ -65,6 +70,20 @@ static void print(FILE *to, const char *bytes)
 
     error_printable(text, sizeof(text), bytes);
     fputs(text, to);
+}
+
+static void print_lines(FILE *to, const char *lines)
+{
+    while (*lines) {
+        size_t n = strcspn(lines, "\n");
+        char line[1024];
+
+        snprintf(line, sizeof(line), "%.*s", n < sizeof(line) ? (int)n : (int)sizeof(line) - 1, lines);
+        fputs("  ", to);
+        print(to, line);
+        fputs("\n", to);
+        lines += n + (lines[n] != '\0');
+    }
 }
 
 /* netcf quotes what its script prints on either output. */
@@ -146,6 +165,32 @@ static int do_commit(struct call *c)
     return DONE;
 }
 
+static void print_interfaces(const struct call *c)
+{
+    static const char *const why[] = {
+        [NCF_INTERFACE_UNTOUCHED] = "not touched",
+        [NCF_INTERFACE_ADDED] = "had been added",
+        [NCF_INTERFACE_REMOVED] = "had been removed",
+        [NCF_INTERFACE_CHANGED] = "had been changed",
+        [NCF_INTERFACE_WITH_OTHERS] = "went with others",
+        [NCF_INTERFACE_BY_HAND] = "was not as at the start",
+    };
+    struct ncf_interface *list;
+    size_t count;
+
+    if (ncf_change_interfaces(c->ncf, &list, &count))
+        return;
+    for (size_t i = 0; i < count; i++) {
+        printf("  ");
+        print(stdout, list[i].name);
+        printf(" (%s): %s%s", list[i].stack, why[list[i].change],
+               list[i].lacks[0] ? "; now lacks: " : "");
+        print(stdout, list[i].lacks);
+        printf("\n");
+    }
+    ncf_free(list);
+}
+
 static int report_rollback(struct call *c, int result)
 {
     struct ncf_change_result r;
@@ -155,19 +200,31 @@ static int report_rollback(struct call *c, int result)
         return status;
     if (status == DONE)
         print_rollback(c, &r);
+    print_interfaces(c);
     print_notice(&r);
+    if (status != DONE && r.commands[0]) {
+        print_lines(stderr, r.commands);
+    }
     return status;
 }
 
 static int do_rollback(struct call *c)
 {
-    return report_rollback(c, ncf_change_rollback(c->ncf, 0));
+    struct ncf_change_options options = { .size = sizeof(options), .total_limit = c->limit };
+
+    if (ncf_change_set_options(c->ncf, &options))
+        return fail(c);
+    /* The terminal may be at the other end of an interface that goes down. */
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    return report_rollback(c, ncf_change_rollback(c->ncf, c->rollback_flags));
 }
 
 /* At boot: nothing open is how it should be. */
 static int do_boot(struct call *c)
 {
-    int result = ncf_change_rollback(c->ncf, 0);
+    /* What boots brings its interfaces up itself, from the files of now. */
+    int result = ncf_change_rollback(c->ncf, NCF_ROLLBACK_FILES_ONLY);
 
     if (result && ncf_error(c->ncf, NULL, NULL) == NCF_EINVALIDOP)
         return DONE;
@@ -203,6 +260,11 @@ static int do_status(struct call *c)
 
     if (ncf_change_status(c->ncf, &s))
         return fail(c);
+    if (s.not_back[0] && !c->as_netcf) {
+        printf("The last rollback put every file back, but not these interfaces: ");
+        print(stdout, s.not_back);
+        printf("\n");
+    }
     if (!s.open)
         puts("No open transaction");
     else if (c->as_netcf)
@@ -357,10 +419,21 @@ static int run(struct call *c)
     return USAGE;
 }
 
+static bool take_seconds(const char *text, unsigned *ret)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+
+    *ret = (unsigned)value;
+    return *text >= '0' && *text <= '9' && !*end && value > 0 && value <= 24 * 3600;
+}
+
 /* Options of the command, which may stand among its arguments; false: not one of ours. */
 static bool take_options(struct call *c, char **argv)
 {
     bool starts = !strcmp(c->command, "snapshot_config") || !strcmp(c->command, "change-begin");
+    bool rolls_back = !strcmp(c->command, "rollback_config") ||
+                      !strcmp(c->command, "change-rollback");
     char **kept = argv;
 
     c->argument = argv;
@@ -371,7 +444,14 @@ static bool take_options(struct call *c, char **argv)
             c->start_flags |= NCF_START_ON_WRITE;
         else if (starts && !strcmp(*argv, "--note") && argv[1])
             c->note = *++argv;
-        else if (!strcmp(c->command, "status") && !strcmp(*argv, "--open"))
+        else if (rolls_back && !strcmp(*argv, "--files-only"))
+            c->rollback_flags |= NCF_ROLLBACK_FILES_ONLY;
+        else if (rolls_back && !strcmp(*argv, "--all-interfaces"))
+            c->rollback_flags |= NCF_ROLLBACK_ALL_INTERFACES;
+        else if (rolls_back && !strcmp(*argv, "--limit") && argv[1]) {
+            if (!take_seconds(*++argv, &c->limit))
+                return false;
+        } else if (!strcmp(c->command, "status") && !strcmp(*argv, "--open"))
             c->open_only = true;
         else if (**argv == '-')
             return false;

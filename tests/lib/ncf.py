@@ -41,7 +41,14 @@ SeamHook = ctypes.CFUNCTYPE(c_int, c_char_p, c_char_p)
 
 
 class OptionsStruct(ctypes.Structure):
-    _fields_ = [("size", c_size_t), ("note", c_char_p), ("token", c_char_p), ("deadline", c_uint)]
+    _fields_ = [
+        ("size", c_size_t),
+        ("note", c_char_p),
+        ("token", c_char_p),
+        ("deadline", c_uint),
+        ("command_limit", c_uint),
+        ("total_limit", c_uint),
+    ]
 
 
 class StatusStruct(ctypes.Structure):
@@ -62,6 +69,7 @@ class StatusStruct(ctypes.Structure):
         ("files", c_ulonglong),
         ("bytes", c_ulonglong),
         ("refused", c_ulonglong),
+        ("not_back", c_char * 1024),
     ]
 
 
@@ -102,7 +110,12 @@ class ResultStruct(ctypes.Structure):
         ("id", c_char * 17),
         ("discarded", c_char_p),
         ("notice", c_char_p),
+        ("commands", c_char_p),
     ]
+
+
+class InterfaceStruct(ctypes.Structure):
+    _fields_ = [("name", c_char_p), ("stack", c_char_p), ("change", c_int), ("lacks", c_char_p)]
 
 
 def check_header(header: Path) -> None:
@@ -115,6 +128,7 @@ def check_header(header: Path) -> None:
         "ncf_difference": DifferenceStruct,
         "ncf_discarded": DiscardedStruct,
         "ncf_change_result": ResultStruct,
+        "ncf_interface": InterfaceStruct,
     }.items():
         found = re.search(rf"struct {name} \{{(.*?)\}};", text, flags=re.S)
         assert found, f"ncf.h has no struct {name}"
@@ -143,6 +157,7 @@ class Status:
     files: int
     bytes: int
     refused: int
+    not_back: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -182,6 +197,15 @@ class Result:
     id: bytes
     discarded: bytes
     notice: bytes
+    commands: bytes = b""
+
+
+@dataclass(frozen=True)
+class Interface:
+    name: bytes
+    stack: bytes
+    change: int
+    lacks: bytes
 
 
 class NcfError(Exception):
@@ -224,6 +248,7 @@ class Core:
             ("ncf_change_diff", c_int, [handle, POINTER(POINTER(DifferenceStruct)), POINTER(c_size_t)]),
             ("ncf_change_announce", c_int, [handle, c_char_p]),
             ("ncf_change_result", c_int, [handle, POINTER(ResultStruct)]),
+            ("ncf_change_interfaces", c_int, [handle, POINTER(POINTER(InterfaceStruct)), POINTER(c_size_t)]),
             ("ncf_discarded_list", c_int, [handle, POINTER(POINTER(DiscardedStruct)), POINTER(c_size_t)]),
             ("ncf_discarded_restore", c_int, [handle, c_ulonglong, c_uint]),
             ("ncf_snapshot_path", c_char_p, [handle]),
@@ -345,7 +370,7 @@ class Ncf:
         token: bytes | None = None,
         deadline: int = 0,
     ) -> None:
-        options = OptionsStruct(ctypes.sizeof(OptionsStruct), note, token, deadline)
+        options = OptionsStruct(ctypes.sizeof(OptionsStruct), note, token, deadline, 0, 0)
         self._check(self.core.lib.ncf_change_set_options(self.handle, byref(options)))
 
     def clear_options(self) -> None:
@@ -388,6 +413,17 @@ class Ncf:
 
     def announce(self, path: PathLike) -> None:
         self._check(self.core.lib.ncf_change_announce(self.handle, path_bytes(path)))
+
+    def interfaces(self) -> list[Interface]:
+        rows = POINTER(InterfaceStruct)()
+        count = c_size_t()
+        self._check(self.core.lib.ncf_change_interfaces(self.handle, byref(rows), byref(count)))
+        found = [
+            Interface(*(getattr(rows[i], name) for name, _ in InterfaceStruct._fields_))
+            for i in range(count.value)
+        ]
+        self.core.lib.ncf_free(rows)
+        return found
 
     def discarded(self) -> list[Discarded]:
         rows = POINTER(DiscardedStruct)()
