@@ -432,6 +432,11 @@ int sys_removexattr(int fd, const char *name, const char *attr)
                 : fremovexattr(fd, attr);
 }
 
+bool sys_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
 struct stamp sys_now(void)
 {
     struct timespec t;

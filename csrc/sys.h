@@ -85,6 +85,8 @@ ssize_t sys_getxattr(int fd, const char *name, const char *attr, void *buf, size
 int sys_setxattr(int fd, const char *name, const char *attr, const void *value, size_t n);
 int sys_removexattr(int fd, const char *name, const char *attr);
 
+/* On the running host, whatever the root: what daemons leave in /run. */
+bool sys_exists(const char *path);
 struct stamp sys_now(void);
 /* Nanoseconds of the clock that counts suspend and knows no steps. */
 uint64_t sys_boottime(void);

@@ -17,6 +17,9 @@ enum { FILE_MAX = 1024 * 1024, AT_ONCE = 16, ARGUMENTS = 16, POLL_MS = 50, SYNC_
 /* Adding a stack is its file and one line here. */
 const struct stack *const stacks[] = {
     &stack_ifupdown,
+    &stack_ifupdown2,
+    &stack_ifupdown_ng,
+    &stack_networkd,
     NULL,
 };
 
@@ -152,11 +155,7 @@ static void mark(struct engine *e, struct work *w)
             m->change = e->options.all ? PLAN_WITH_OTHERS : PLAN_BY_HAND;
     }
     plan_close(&w->plan);
-    for (size_t i = 0; i < w->plan.count; i++)
-        e->acts = e->acts || w->plan.move[i].change != PLAN_SAME;
-    for (size_t i = 0; i < e->start.count; i++)
-        e->acts = e->acts || (model_covers(&w->was, e->start.link[i].name) &&
-                              differs_by_hand(e, e->start.link[i].name));
+    e->acts = e->acts || work_acts(w);
 }
 
 static int plan_stack(struct engine *e, const struct stack *stack, const struct config *was,
@@ -305,6 +304,64 @@ void work_run_each(struct work *w, const char *program, const char *const *words
     }
 }
 
+static bool files_changed(const struct work *w, const char *name)
+{
+    for (size_t i = 0; i < w->plan.count; i++) {
+        const struct move *m = &w->plan.move[i];
+
+        if (m->change >= PLAN_ADDED && m->change <= PLAN_CHANGED &&
+            (!strcmp(m->name, name) ||
+             (scope_part_is_wild(m->name) && scope_part_matches(m->name, name))))
+            return true;
+    }
+    return false;
+}
+
+void work_run_by_hand(struct work *w, const char *program, const char *const *words)
+{
+    for (size_t i = 0; i < w->start->count; i++) {
+        const struct link *was = &w->start->link[i];
+        char lacks[ENGINE_LACKS_SIZE];
+
+        link_lacks(was, links_find(w->present, was->name), lacks, sizeof(lacks));
+        if (was->up && (*lacks || w->all) && model_covers(&w->was, was->name) &&
+            !files_changed(w, was->name))
+            work_run(w, program, words, was->name);
+    }
+}
+
+bool work_acts(const struct work *w)
+{
+    for (size_t i = 0; i < w->plan.count; i++)
+        if (w->plan.move[i].change != PLAN_SAME)
+            return true;
+    for (size_t i = 0; i < w->start->count; i++) {
+        char lacks[ENGINE_LACKS_SIZE];
+
+        link_lacks(&w->start->link[i], links_find(w->present, w->start->link[i].name), lacks,
+                   sizeof(lacks));
+        if (*lacks && model_covers(&w->was, w->start->link[i].name))
+            return true;
+    }
+    return false;
+}
+
+void work_clear(struct work *w)
+{
+    AUTO_LINKS links = { 0 };
+    struct error ignored = { 0 };
+
+    if (links_read(&links, &ignored))
+        return;
+    for (size_t i = 0; i < w->plan.count; i++) {
+        const struct move *m = &w->plan.move[i];
+        const struct link *left = links_find(&links, m->name);
+
+        if (m->change != PLAN_SAME && left && left->count)
+            (void)link_clear(left);
+    }
+}
+
 void work_delete_devices(struct work *w, bool changed_too)
 {
     AUTO_LINKS links = { 0 };
@@ -320,7 +377,8 @@ void work_delete_devices(struct work *w, bool changed_too)
         if (!there || !m->now || m->change == PLAN_SAME)
             continue;
         if (m->now->makes_device && ((m->change == PLAN_ADDED && !was) ||
-                                     (changed_too && m->change == PLAN_CHANGED)))
+                                     (changed_too && m->change == PLAN_CHANGED &&
+                                      m->was->device != m->now->device)))
             (void)link_delete(there);
     }
 }
@@ -328,7 +386,8 @@ void work_delete_devices(struct work *w, bool changed_too)
 void engine_before(struct engine *e)
 {
     for (size_t i = 0; e->acts && i < e->count; i++)
-        e->work[i].stack->before(&e->work[i]);
+        if (work_acts(&e->work[i]))
+            e->work[i].stack->before(&e->work[i]);
 }
 
 /* ---- what came of it ---- */
@@ -394,7 +453,7 @@ static bool all_back(struct engine *e, const struct links *now, bool tell)
 static bool settles(const struct engine *e)
 {
     for (size_t i = 0; i < e->count; i++)
-        if (e->work[i].stack->settles)
+        if (e->work[i].stack->settles && work_acts(&e->work[i]))
             return true;
     return false;
 }
@@ -426,7 +485,8 @@ bool engine_after(struct engine *e)
     if (!e->acts)
         return true;
     for (size_t i = 0; i < e->count; i++)
-        e->work[i].stack->after(&e->work[i]);
+        if (work_acts(&e->work[i]))
+            e->work[i].stack->after(&e->work[i]);
     for (size_t i = 0; i < e->count; i++)
         for (size_t j = 0; j < e->work[i].plan.count; j++) {
             const struct move *m = &e->work[i].plan.move[j];

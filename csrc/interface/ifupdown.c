@@ -294,6 +294,11 @@ static bool goes_down(const struct work *w, const struct move *s)
     return s->now && s->change != PLAN_SAME && present(w, s);
 }
 
+static bool goes_down_twice(const struct work *w, const struct move *s)
+{
+    return s->was && s->change != PLAN_SAME && present(w, s);
+}
+
 /* With the files of the start: what the present ones don't name, or could not take down. */
 static bool goes_down_again(const struct work *w, const struct move *s)
 {
@@ -314,10 +319,46 @@ static void before(struct work *w)
 static void after(struct work *w)
 {
     work_run_each(w, "ifdown", FORCE, WORK_DOWN, goes_down_again);
+    /* One that went from a static address to DHCP before it went down still has the address. */
+    work_clear(w);
     work_run_each(w, "ifup", FORCE, WORK_UP, goes_up);
 }
 
 const struct stack stack_ifupdown = {
     .name = "ifupdown", .is_its_file = is_its_file, .in_use = ifupdown_in_use,
     .parse = parse_interfaces, .before = before, .after = after,
+};
+
+/* It compares files and kernel itself, deletions included; only a hand's work it may not see. */
+static void reload_before(struct work *w)
+{
+    if (w->all)
+        work_run_each(w, "ifdown", FORCE, WORK_DOWN, goes_down);
+}
+
+static void reload_after(struct work *w)
+{
+    static const char *const all[] = { "-a", NULL };
+
+    work_run(w, "ifreload", all, NULL);
+    work_delete_devices(w, false);
+    work_run_by_hand(w, "ifup", FORCE);
+}
+
+const struct stack stack_ifupdown2 = {
+    .name = "ifupdown2", .is_its_file = is_its_file, .in_use = ifupdown2_in_use,
+    .parse = parse_interfaces, .before = reload_before, .after = reload_after,
+};
+
+/* It counts states, so that a plain ifup may do nothing and succeed: down twice, up by force. */
+static void ng_after(struct work *w)
+{
+    work_run_each(w, "ifdown", FORCE, WORK_DOWN, goes_down_twice);
+    work_clear(w);
+    work_run_each(w, "ifup", FORCE, WORK_UP, goes_up);
+}
+
+const struct stack stack_ifupdown_ng = {
+    .name = "ifupdown-ng", .is_its_file = is_its_file, .in_use = ng_in_use,
+    .parse = parse_interfaces, .before = before, .after = ng_after,
 };

@@ -152,6 +152,7 @@ bool model_finish(struct model *m)
                 buffer_add(&last->text, u->text.data, u->text.len);
             if (u->needs.len)
                 buffer_add(&last->needs, u->needs.data, u->needs.len);
+            last->device += u->device;
             last->makes_device = last->makes_device || u->makes_device;
             m->failed = m->failed || u->text.failed || u->needs.failed;
             unit_free(u);

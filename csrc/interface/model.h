@@ -33,6 +33,7 @@ struct unit {
     struct buffer text; /* same text: same meaning */
     struct buffer needs; /* names of what it stands on, a space before each */
     bool makes_device;  /* a bridge, VLAN, bond: there because of its configuration */
+    uint64_t device;    /* checksum of what is said about the device itself, or 0 */
     size_t at;          /* order in which it was found */
 };
 

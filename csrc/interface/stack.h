@@ -37,8 +37,7 @@ struct stack {
 /* NULL at the end. */
 extern const struct stack *const stacks[];
 
-extern const struct stack stack_ifupdown, stack_ifupdown2, stack_ifupdown_ng, stack_networkd,
-    stack_netplan, stack_networkmanager, stack_network_scripts;
+extern const struct stack stack_ifupdown, stack_ifupdown2, stack_ifupdown_ng, stack_networkd;
 
 /* Whether the interface was up when the change started, or nobody knows. */
 bool work_was_up(const struct work *w, const char *name);
@@ -53,6 +52,15 @@ enum work_direction { WORK_DOWN, WORK_UP };
 void work_run_each(struct work *w, const char *program, const char *const *words,
                    enum work_direction direction,
                    bool (*wanted)(const struct work *w, const struct move *s));
+/*
+ * Runs it for every interface that was up, that the stack configures and that
+ * is not as it was, though no file of it changed; `all` counts as such.
+ */
+void work_run_by_hand(struct work *w, const char *program, const char *const *words);
+/* Whether anything is to be done. */
+bool work_acts(const struct work *w);
+/* Takes the addresses that the tools left from interfaces that are down for what comes. */
+void work_clear(struct work *w);
 /* Deletes devices that the present files made and the start did not have, or which will change. */
 void work_delete_devices(struct work *w, bool changed_too);
 
