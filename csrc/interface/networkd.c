@@ -182,11 +182,19 @@ static void before(struct work *w)
     work_delete_devices(w, true);
 }
 
+static bool goes_up(const struct work *w, const struct move *m)
+{
+    return m->was && m->change != PLAN_SAME && work_was_up(w, m->name) &&
+           links_find(w->present, m->name) != NULL;
+}
+
 static void after(struct work *w)
 {
     static const char *const reload[] = { "reload", NULL }, *const again[] = { "reconfigure", NULL };
 
     work_run(w, "networkctl", reload, NULL);
+    /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
+    work_run_each(w, "networkctl", again, WORK_UP, goes_up);
     work_run_by_hand(w, "networkctl", again);
 }
 
