@@ -328,6 +328,9 @@ static int end_rollback(struct store *store, const struct engine *live, bool bac
     char missing[sizeof(err->path)], text[sizeof(missing) + NCF_BOOT_SIZE + 1], boot[NCF_BOOT_SIZE];
     struct error ignored = { 0 };
 
+    if (live && ret->unfollowed)
+        result_notice(ret, ret->unfollowed, "its files are back, but its interfaces were not "
+                                            "touched: reload or restart it");
     if (live && back)
         store_forget_not_back(store);
     if (!back) {

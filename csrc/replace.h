@@ -10,6 +10,8 @@ struct change_result {
     uint64_t changed, added, removed, metadata, failed, saved, refused;
     char id[NCF_ID_SIZE];
     char discarded[STORE_NAME_SIZE + sizeof(PATH_STATE)]; /* path, "" if none */
+    const char *unfollowed; /* a stack whose files were put back and whose interfaces nobody
+                               knows how to bring back, or NULL */
     char notice[1280];                                    /* "" if there is nothing to say */
 };
 
