@@ -34,6 +34,8 @@ from .records import (
     DifferenceKind,
     Discarded,
     FileType,
+    Interface,
+    InterfaceChange,
     Metadata,
     Pattern,
 )
@@ -49,6 +51,7 @@ NCF_EFILE: int = lib.NCF_EFILE
 NCF_EINVALIDOP: int = lib.NCF_EINVALIDOP
 
 NCF_START_ON_WRITE: int = lib.NCF_START_ON_WRITE
+NCF_ROLLBACK_ALL_INTERFACES: int = lib.NCF_ROLLBACK_ALL_INTERFACES
 NCF_ROLLBACK_FILES_ONLY: int = lib.NCF_ROLLBACK_FILES_ONLY
 
 _ERRORS: dict[int, type[NetcfError]] = {
@@ -145,6 +148,9 @@ class Handle:
     def result(self) -> ChangeResult:
         return self._fetch(lib.ncf_change_result, "struct ncf_change_result *", _result)
 
+    def interfaces(self) -> list[Interface]:
+        return self._list(lib.ncf_change_interfaces, "struct ncf_interface **", _interface)
+
     def scope(self) -> list[Pattern]:
         return self._list(lib.ncf_change_scope, "struct ncf_pattern **", _pattern)
 
@@ -234,6 +240,7 @@ def _status(c: Any) -> ChangeStatus:
         files=c.files,
         bytes=c.bytes,
         refused=c.refused,
+        not_back=_text(c.not_back),
     )
 
 
@@ -249,7 +256,12 @@ def _result(c: Any) -> ChangeResult:
         id=_text(c.id),
         discarded=_path(c.discarded) or None,
         notice=_text(c.notice),
+        commands=_text(c.commands),
     )
+
+
+def _interface(c: Any) -> Interface:
+    return Interface(_text(c.name), _text(c.stack), InterfaceChange(c.change), _text(c.lacks))
 
 
 def _pattern(c: Any) -> Pattern:
