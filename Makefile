@@ -59,7 +59,7 @@ HELPER_STATIC := $(if $(call links,$(HELPER_CC) -static),-static)
 
 FORTIFY := $(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,\
 	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
-BASE_CFLAGS := -std=c11 -D_GNU_SOURCE -DNCF_VERSION='"$(VERSION)"' $(FORTIFY) \
+BASE_CFLAGS := -std=c11 -Icsrc -D_GNU_SOURCE -DNCF_VERSION='"$(VERSION)"' $(FORTIFY) \
 	-Wall -Wextra -Wpedantic -Wconversion -Wshadow -fstack-protector-strong -MMD -MP
 BASE_LDFLAGS := -Wl,-z,relro -Wl,-z,now
 
@@ -75,7 +75,7 @@ $(BUILD)/lib/%.o: csrc/%.c Makefile VERSION
 
 $(BUILD)/helper/%.o: csrc/%.c Makefile VERSION
 	@mkdir -p $(@D)
-	$(HELPER_CC) $(BASE_CFLAGS) -ffunction-sections -fdata-sections \
+	$(HELPER_CC) $(BASE_CFLAGS) -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 		$(CPPFLAGS) $(HELPER_CFLAGS) -c -o $@ $<
 
 $(BUILD)/test/%.o: csrc/%.c Makefile VERSION
@@ -209,7 +209,7 @@ unexport PYTHONPATH PYTHONHOME
 IN_VENV := MAKEFLAGS= $(VENV)/bin
 
 PACKAGE := pyproject.toml setup.py build_ffi.py MANIFEST.in Makefile VERSION \
-	$(wildcard netcf_py/*.py netcf_py/*.pyi csrc/*.c csrc/*.h csrc/ncf.map csrc/sources.mk) $(shell find initscript -type f)
+	$(wildcard netcf_py/*.py netcf_py/*.pyi csrc/*.c csrc/*.h csrc/interface/* csrc/ncf.map csrc/sources.mk) $(shell find initscript -type f)
 
 PIP_INSTALL := $(IN_VENV)/pip install --quiet --disable-pip-version-check
 

@@ -359,6 +359,8 @@ void archive_manifest(struct buffer *b, const struct manifest *m, const struct s
     }
     for (size_t i = 0; i < scope->count; i++)
         add_line(b, scope->pattern[i].exclude ? "exclude" : "include", scope->pattern[i].text);
+    if (m->links_len)
+        buffer_add(b, m->links, m->links_len);
     for (size_t i = 0; i < l->count; i++)
         add_entry_lines(b, &l->entry[i]);
     /* A comment fills the last block, so that the end line is at a known place. */
@@ -560,6 +562,22 @@ static bool read_patterns(char **p, struct scope *scope, struct error *err)
     }
 }
 
+/* Lines that only interface/link.c takes apart.  Absent in a change that was started elsewhere. */
+static bool read_links(char **p, struct manifest *m)
+{
+    char *start = *p;
+
+    while (!strncmp(*p, "link ", 5)) {
+        *p += strcspn(*p, "\n");
+        if (!**p)
+            return false;
+        (*p)++;
+    }
+    m->links_len = (size_t)(*p - start);
+    m->links = m->links_len ? start : NULL;
+    return true;
+}
+
 /* The lines that belong to the entry before: t TARGET, x NAME VALUE. */
 static bool read_entry_rest(char **p, struct entry *e, struct listing *l, struct error *err)
 {
@@ -711,7 +729,7 @@ int archive_read_manifest(char *text, const struct archive_end *end, struct mani
         return error_set(err, NCF_EFILE, STEP_VERSION, 0, name);
     if (!take(&p, "content ") || !read_number(&p, '\n', 16, UINT64_MAX, ret_content) ||
         p != text + HEADER_LINES || !read_head(&p, ret_manifest) ||
-        !read_patterns(&p, ret_scope, err))
+        !read_patterns(&p, ret_scope, err) || !read_links(&p, ret_manifest))
         return error_set(err, NCF_EFILE, STEP_FORMAT, 0, name);
     if (read_entries(&p, ret_listing, end->manifest_offset, err, name))
         return -1;

@@ -36,6 +36,8 @@ struct manifest {
     uint32_t trial_boots; /* boots that the change still outlives */
     bool has_token;
     unsigned char salt[16], token[SHA256_SIZE];
+    const char *links; /* lines about live interfaces (interface/link.h), or NULL */
+    size_t links_len;
 };
 
 /*

@@ -280,12 +280,24 @@ static int set_guard(struct store *store, int root, const char *program,
     return -1;
 }
 
+/* What is up now shall be up after a rollback.  A kernel that does not say is no reason to refuse. */
+static void record_links(struct manifest *m, struct buffer *links)
+{
+    struct error ignored = { 0 };
+
+    if (engine_record(links, &ignored) == 0) {
+        m->links = links->data;
+        m->links_len = links->len;
+    }
+}
+
 static int start(int root, enum archive_kind kind, const struct change_options *options,
                  struct change_result *ret, struct error *err)
 {
     AUTO_DIRS dirs;
     AUTO_STORE store = { .fd = -1 };
     AUTO_SCOPE scope = { 0 };
+    AUTO_BUFFER links = { 0 };
     struct manifest m;
     char path[RUN_PATH_SIZE];
     const char *program = NULL;
@@ -307,6 +319,8 @@ static int start(int root, enum archive_kind kind, const struct change_options *
     if (refuse_open(&store, err) || store_clean(&store, err))
         return -1;
     describe(&m, kind, options);
+    if (options->live)
+        record_links(&m, &links);
     if ((kind == ARCHIVE_WHOLE && scope_read(&scope, &dirs, err)) ||
         save_with_patience(&store, &dirs, &m, &scope, ret, err) ||
         (program && set_guard(&store, root, program, &m, options->has_leash ? options->line : -1,
@@ -314,6 +328,8 @@ static int start(int root, enum archive_kind kind, const struct change_options *
         store_unmake(&store, &dirs);
         return -1;
     }
+    if (options->live)
+        store_forget_not_back(&store);
     memcpy(ret->id, m.id, sizeof(ret->id));
     return 0;
 }
@@ -418,21 +434,68 @@ static int not_begun(struct error *err)
     return error_state(err, snapshot_is_damaged(err) ? DAMAGED : NOT_TOUCHED);
 }
 
+/* The files are put back whatever can be found out about interfaces. */
+static void plan_live(struct engine *live, struct snapshot *s, struct dirs *dirs,
+                      struct change_result *ret)
+{
+    struct error unknown = { 0 };
+    char words[1024];
+
+    if (!live || engine_plan(live, s, dirs, &unknown) == 0)
+        return;
+    live->acts = false;
+    error_details(&unknown, words, sizeof(words));
+    result_notice(ret, "files only, no interface was touched", words);
+}
+
+/* Status keeps telling what is not back when the change is closed. */
+static int end_rollback(struct store *store, const struct engine *live, bool back,
+                        struct change_result *ret, struct error *err)
+{
+    char missing[sizeof(err->path)], text[sizeof(missing) + NCF_BOOT_SIZE + 1], boot[NCF_BOOT_SIZE];
+    struct error ignored = { 0 };
+
+    if (live && ret->unfollowed)
+        result_notice(ret, ret->unfollowed, "its files are back, but its interfaces were not "
+                                            "touched: reload or restart it");
+    if (live && back)
+        store_forget_not_back(store);
+    if (!back) {
+        engine_not_back(live, missing, sizeof(missing));
+        sys_boot_id(boot);
+        snprintf(text, sizeof(text), "%s\n%s", boot, missing);
+        (void)store_keep_not_back(store, text, &ignored);
+    }
+    if (retire(store, ret, err))
+        return -1;
+    if (back)
+        return 0;
+    error_set(err, NCF_EEXEC, STEP_NOT_BACK, 0, missing);
+    return error_state(err, "every file is as it was saved, and the change is closed");
+}
+
+/* With the lock, of the change that is open. */
 static int roll_back(struct store *store, struct dirs *dirs, struct snapshot *s,
-                     struct change_result *ret, struct error *err)
+                     struct engine *live, struct change_result *ret, struct error *err)
 {
     struct replacement r = { dirs, store, s, &s->manifest, ret };
+    int replaced;
+    bool back;
 
     /* All of it, before the first live file changes: half a snapshot must restore nothing. */
     if (snapshot_verify(s, err))
         return not_begun(err);
-    if (replace_live(&r, err))
-        return -1;
-    return retire(store, ret, err);
+    /* Down while the files that brought it up are there, up when the others are back. */
+    plan_live(live, s, dirs, ret);
+    if (live)
+        engine_before(live);
+    replaced = replace_live(&r, err);
+    back = !live || engine_after(live);
+    return replaced ? -1 : end_rollback(store, live, back, ret, err);
 }
 
-int change_rollback(int root, const struct change_due *due, struct change_result *ret,
-                    struct error *err)
+int change_rollback(int root, const struct change_due *due, struct engine *live,
+                    struct change_result *ret, struct error *err)
 {
     AUTO_DIRS dirs;
     AUTO_STORE store = { .fd = -1 };
@@ -445,7 +508,7 @@ int change_rollback(int root, const struct change_due *due, struct change_result
     if (due && (strcmp(due->id, s.manifest.id) || !guard_is_due(&s.manifest, due->leash_ended)))
         return error_set(err, NCF_EINVALIDOP, STEP_NOT_OPEN_ROLLBACK, 0, due->id);
     memcpy(ret->id, s.manifest.id, sizeof(ret->id));
-    return roll_back(&store, &dirs, &s, ret, err);
+    return roll_back(&store, &dirs, &s, live, ret, err);
 }
 
 /* ---- boot ---- */
@@ -491,7 +554,7 @@ int change_boot(int root, const char *helper, struct change_result *ret, struct 
         if (open_snapshot(&store, &s, err) <= 0)
             return not_begun(err);
     }
-    return roll_back(&store, &dirs, &s, ret, err);
+    return roll_back(&store, &dirs, &s, NULL, ret, err);
 }
 
 /* ---- announcing, putting back ---- */
@@ -662,6 +725,29 @@ int change_diff(int root, struct snapshot *s, struct listing *live, struct diffe
         return -1;
     return compare(ret, &s->files, &s->content, live, &dirs,
                    snapshot_trusts_before(s, &trusted) ? &trusted : NULL, false, err);
+}
+
+void change_not_back(int root, char *text, size_t size)
+{
+    AUTO_DIRS dirs;
+    AUTO_STORE store = { .fd = -1 };
+    struct error ignored = { 0 };
+    char boot[NCF_BOOT_SIZE];
+    size_t n;
+
+    *text = '\0';
+    dirs_init(&dirs, root);
+    if (store_open(&store, &dirs, false, &ignored) <= 0)
+        return;
+    store_read_not_back(&store, text, size);
+    sys_boot_id(boot);
+    n = strlen(boot);
+    /* Of an earlier boot it says nothing. */
+    if (strncmp(text, boot, n) != 0 || text[n] != '\n')
+        n = strlen(text);
+    else
+        n++;
+    memmove(text, text + n, strlen(text + n) + 1);
 }
 
 int change_scope(int root, struct scope *ret, struct error *err)

@@ -3,6 +3,7 @@
 #define NCF_CHANGE_H
 
 #include "compare.h"
+#include "interface/engine.h"
 #include "replace.h"
 
 struct change_options {
@@ -13,6 +14,7 @@ struct change_options {
     int line; /* what hangs up when the leash ends */
     unsigned grace;
     char helper[NCF_NOTE_SIZE]; /* the program that guards, "" for the installed one */
+    bool live; /* record what the interfaces are like */
 };
 
 /* For a guard: the one change it may roll back, and only if it is due. */
@@ -28,9 +30,12 @@ int change_commit(int root, const char *token, struct change_result *ret, struct
 /* Sets the deadline of the open change to so many seconds from now. */
 int change_extend(int root, const char *token, unsigned seconds, const char *helper,
                   struct error *err);
-/* `due` NULL: whatever change is open. */
-int change_rollback(int root, const struct change_due *due, struct change_result *ret,
-                    struct error *err);
+/*
+ * `due` NULL: whatever change is open.  With `live`, whose options are set,
+ * interfaces follow the files; it then has what came of it.
+ */
+int change_rollback(int root, const struct change_due *due, struct engine *live,
+                    struct change_result *ret, struct error *err);
 /* What a boot does: count a trial boot, else roll back. */
 int change_boot(int root, const char *helper, struct change_result *ret, struct error *err);
 /* Puts a guard back where the open change wants one and has none. */
@@ -47,6 +52,8 @@ int change_read(int root, struct snapshot *ret, bool *ret_guarded, struct error 
 /* The differences point into both listings. */
 int change_diff(int root, struct snapshot *s, struct listing *live, struct differences *ret,
                 struct error *err);
+/* What the last rollback of this boot could not bring back; "" if nothing. */
+void change_not_back(int root, char *text, size_t size);
 /* The scope of the next start. */
 int change_scope(int root, struct scope *ret, struct error *err);
 

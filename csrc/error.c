@@ -80,6 +80,8 @@ static const char *const step_words[STEP_COUNT] = {
     [STEP_LINE] = "a leash needs a terminal, pipe or socket, which can hang up",
     [STEP_WATCH] = "can't watch",
     [STEP_NO_DISCARDED] = "there is no such discarded configuration",
+    [STEP_ASK_KERNEL] = "can't ask the kernel for its interfaces",
+    [STEP_NOT_BACK] = "interfaces are not as they were at the start",
 };
 
 /* The control characters U+0080 to U+009F in UTF-8: terminals obey them like an escape. */

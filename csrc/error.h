@@ -74,6 +74,9 @@ enum step {
     STEP_GUARD,
     STEP_LINE,
     STEP_WATCH,
+    /* live interfaces */
+    STEP_ASK_KERNEL,
+    STEP_NOT_BACK,
     STEP_COUNT
 };
 

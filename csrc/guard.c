@@ -122,6 +122,15 @@ static bool still_open(struct guard *g)
     return true;
 }
 
+static bool is_running_host(int root)
+{
+    AUTO_CLOSE top = sys_open_root("/");
+    struct sys_stat a, b;
+
+    return top >= 0 && sys_statx(top, NULL, &a) == 0 && sys_statx(root, NULL, &b) == 0 &&
+           a.dev == b.dev && a.ino == b.ino;
+}
+
 int guard_begin(struct guard *g, const char *id, bool has_line, struct error *err)
 {
     AUTO_DIRS dirs;
@@ -131,6 +140,7 @@ int guard_begin(struct guard *g, const char *id, bool has_line, struct error *er
                          /* Else it was lost with the guard before this one. */
                          .leash_end = has_line ? SYS_NEVER : sys_boottime() };
     snprintf(g->change.id, sizeof(g->change.id), "%s", id);
+    g->host = is_running_host(GUARD_ROOT);
     sys_protect();
     dirs_init(&dirs, GUARD_ROOT);
     there = store_open(&g->store, &dirs, false, err);

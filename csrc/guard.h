@@ -33,6 +33,7 @@ bool guard_is_due(const struct manifest *m, bool leash_ended);
 struct guard {
     struct store store;
     struct manifest change; /* as last read */
+    bool host; /* the root is that of the running host: its interfaces follow */
     int watch, line;
     uint64_t leash_end; /* when the line hung up; SYS_NEVER before */
     uint64_t pause;     /* nothing is tried before this */

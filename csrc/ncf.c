@@ -16,14 +16,20 @@
 #error "NCF_VERSION comes from the file VERSION"
 #endif
 
-enum { DEADLINE_MAX = 30 * 24 * 3600, TRIAL_BOOTS_MAX = 100 };
+enum {
+    DEADLINE_MAX = 30 * 24 * 3600, TRIAL_BOOTS_MAX = 100,
+    LIMIT_MAX = 24 * 3600
+};
 
 struct netcf {
     int root;
+    bool host; /* the root is "/": there are live interfaces */
     struct error err;
     char details[2048];
     struct change_options options;
     struct change_result result;
+    struct engine_options live_options;
+    struct engine live; /* of the last rollback */
     char snapshot_path[];
 };
 
@@ -42,6 +48,8 @@ int ncf_init(struct netcf **ncf, const char *root)
     *ncf = n = calloc(1, sizeof(*n) + len + sizeof("/" PATH_STATE "/" STORE_SNAPSHOT));
     if (!n)
         return -2;
+    n->host = n->options.live = len == 0;
+    n->live_options = ENGINE_USUAL;
     memcpy(n->snapshot_path, root, len);
     memcpy(n->snapshot_path + len, "/" PATH_STATE "/" STORE_SNAPSHOT,
            sizeof("/" PATH_STATE "/" STORE_SNAPSHOT));
@@ -58,6 +66,7 @@ int ncf_close(struct netcf *ncf)
     if (!ncf)
         return 0;
     sys_close(ncf->root);
+    engine_free(&ncf->live);
     free(ncf);
     return 0;
 }
@@ -95,6 +104,7 @@ static int begin_operation(struct netcf *ncf, unsigned flags, unsigned known)
     if (begin(ncf, flags, known))
         return -1;
     ncf->result = (struct change_result){ .changed = 0 };
+    engine_free(&ncf->live);
     return 0;
 }
 
@@ -143,9 +153,13 @@ int ncf_change_commit(struct netcf *ncf, unsigned int flags)
 
 int ncf_change_rollback(struct netcf *ncf, unsigned int flags)
 {
-    return begin_operation(ncf, flags, NCF_ROLLBACK_FILES_ONLY)
-               ? -1
-               : change_rollback(ncf->root, NULL, &ncf->result, &ncf->err);
+    bool live = ncf && ncf->host && !(flags & NCF_ROLLBACK_FILES_ONLY);
+
+    if (begin_operation(ncf, flags, NCF_ROLLBACK_FILES_ONLY | NCF_ROLLBACK_ALL_INTERFACES))
+        return -1;
+    ncf->live.options = ncf->live_options;
+    ncf->live.options.all = flags & NCF_ROLLBACK_ALL_INTERFACES;
+    return change_rollback(ncf->root, NULL, live ? &ncf->live : NULL, &ncf->result, &ncf->err);
 }
 
 int ncf_change_boot(struct netcf *ncf, unsigned int flags)
@@ -181,7 +195,8 @@ static int copy_option(struct netcf *ncf, char *field, const char *value, const 
 
 int ncf_change_set_options(struct netcf *ncf, const struct ncf_change_options *options)
 {
-    struct change_options o = { .deadline = 0 };
+    struct change_options o = { .live = ncf && ncf->host };
+    struct engine_options limits = ENGINE_USUAL;
 
     if (begin(ncf, 0, 0))
         return -1;
@@ -194,6 +209,12 @@ int ncf_change_set_options(struct netcf *ncf, const struct ncf_change_options *o
             return error_set(&ncf->err, NCF_EOTHER, STEP_OPTIONS, 0, "grace");
         if (options->trial_boots > TRIAL_BOOTS_MAX)
             return error_set(&ncf->err, NCF_EOTHER, STEP_OPTIONS, 0, "trial_boots");
+        if (options->command_limit > LIMIT_MAX || options->total_limit > LIMIT_MAX)
+            return error_set(&ncf->err, NCF_EOTHER, STEP_OPTIONS, 0, "limit");
+        if (options->command_limit)
+            limits.command_ms = (int)options->command_limit * 1000;
+        if (options->total_limit)
+            limits.total_ms = (int)options->total_limit * 1000;
         if (copy_option(ncf, o.note, options->note, "note") ||
             copy_option(ncf, o.token, options->token, "token") ||
             copy_option(ncf, o.helper, options->helper, "helper"))
@@ -205,6 +226,7 @@ int ncf_change_set_options(struct netcf *ncf, const struct ncf_change_options *o
         o.grace = options->grace;
     }
     ncf->options = o;
+    ncf->live_options = limits;
     return 0;
 }
 
@@ -233,6 +255,8 @@ int ncf_change_status(struct netcf *ncf, struct ncf_change_status *ret_status)
     if (there < 0)
         return -1;
     *ret_status = (struct ncf_change_status){ .open = there };
+    if (ncf->host)
+        change_not_back(ncf->root, ret_status->not_back, sizeof(ret_status->not_back));
     if (!there)
         return 0;
     sys_boot_id(boot);
@@ -369,8 +393,34 @@ int ncf_change_result(struct netcf *ncf, struct ncf_change_result *ret_result)
         .metadata = r->metadata, .failed = r->failed, .saved = r->saved, .refused = r->refused,
         .on_trial = r->on_trial,
         .discarded = r->discarded, .notice = r->notice,
+        .commands = engine_said(&ncf->live),
     };
     memcpy(ret_result->id, r->id, sizeof(r->id));
+    return 0;
+}
+
+int ncf_change_interfaces(struct netcf *ncf, struct ncf_interface **ret_list, size_t *ret_count)
+{
+    const struct engine *e;
+    struct list list = { 0 };
+    struct ncf_interface *rows;
+    size_t strings = 0;
+
+    /* The error of the rollback stays, as with its result. */
+    if (!ncf || !ret_list || !ret_count)
+        return ncf ? no_pointer(ncf) : -1;
+    e = &ncf->live;
+    for (size_t i = 0; i < e->findings; i++)
+        strings += strlen(e->finding[i].name) + strlen(e->finding[i].lacks) + 2;
+    if (list_make(ncf, &list, e->findings, sizeof(*rows), strings))
+        return -1;
+    rows = (struct ncf_interface *)(void *)list.block;
+    for (size_t i = 0; i < e->findings; i++)
+        rows[i] = (struct ncf_interface){ list_string(&list, e->finding[i].name),
+                                          e->finding[i].stack, (int)e->finding[i].change,
+                                          list_string(&list, e->finding[i].lacks) };
+    *ret_list = rows;
+    *ret_count = e->findings;
     return 0;
 }
 

@@ -57,7 +57,9 @@ enum {
 
 /* Flags of ncf_change_rollback(). */
 enum {
-    NCF_ROLLBACK_FILES_ONLY = 0x1  /* restore files, touch no live interface */
+    NCF_ROLLBACK_FILES_ONLY = 0x1,     /* restore files, touch no live interface */
+    NCF_ROLLBACK_ALL_INTERFACES = 0x2  /* every interface down before and up after, not
+                                          only those that differ */
 };
 
 /* How a path differs from the snapshot. */
@@ -79,7 +81,8 @@ enum {
 };
 
 /* Sizes of the text fields below, with their final NUL. */
-enum { NCF_ID_SIZE = 17, NCF_PROGRAM_SIZE = 32, NCF_NOTE_SIZE = 256, NCF_BOOT_SIZE = 37 };
+enum { NCF_ID_SIZE = 17, NCF_PROGRAM_SIZE = 32, NCF_NOTE_SIZE = 256, NCF_BOOT_SIZE = 37,
+       NCF_NOT_BACK_SIZE = 1024 };
 
 /*
  * Options of the next start.  `size` is sizeof(struct ncf_change_options), so
@@ -101,6 +104,9 @@ struct ncf_change_options {
                                  begins anew and the leash ends */
     const char *helper;    /* absolute path of the helper networking-config, which
                               guards deadline and leash; NULL: the installed one */
+    unsigned int command_limit; /* seconds for each command of a rollback on this
+                                   handle that takes an interface down or up; 0: 30 */
+    unsigned int total_limit;   /* seconds for all of them together; 0: 90 */
 };
 
 /* The open change.  All but `open` is zero where none is open. */
@@ -129,6 +135,27 @@ struct ncf_change_status {
     unsigned long long files;        /* saved files, links and directories */
     unsigned long long bytes;        /* content saved */
     unsigned long long refused;      /* devices, sockets, FIFOs: seen, not saved */
+    char not_back[NCF_NOT_BACK_SIZE]; /* also where no change is open: interfaces that
+                                        the last rollback of this boot could not bring
+                                        back, and what they lack; "" if none */
+};
+
+/* Why a rollback touched an interface. */
+enum {
+    NCF_INTERFACE_UNTOUCHED = 0,   /* it did not, but something of it is missing */
+    NCF_INTERFACE_ADDED = 1,       /* its configuration had been added */
+    NCF_INTERFACE_REMOVED = 2,
+    NCF_INTERFACE_CHANGED = 3,
+    NCF_INTERFACE_WITH_OTHERS = 4, /* stands on one that was touched, or all were */
+    NCF_INTERFACE_BY_HAND = 5      /* it had been changed, and no file */
+};
+
+/* One interface after a rollback. */
+struct ncf_interface {
+    const char *name;
+    const char *stack;  /* the software that configures it */
+    int change;         /* NCF_INTERFACE_... */
+    const char *lacks;  /* what it had at the start and has not now; "": it is back */
 };
 
 /* One pattern of a scope. */
@@ -170,6 +197,8 @@ struct ncf_change_result {
     const char *discarded;       /* where the replaced files are kept; "" if none */
     const char *notice;          /* what a person should know besides success or
                                     failure; "" if nothing */
+    const char *commands;        /* what commands for interfaces said that failed, one
+                                    after the other; "" if none did */
 };
 
 /*
@@ -240,12 +269,18 @@ int ncf_change_commit(struct netcf *ncf, unsigned int flags);
  * ones return, unchanged ones are not touched.  What is replaced is kept as a
  * discarded configuration.  May be repeated after any failure or crash and
  * then ends in the same state.  The change is closed only when every file is
- * as it was; ncf_change_result() has the figures.  This version brings no live
- * interface up or down.
+ * as it was; ncf_change_result() has the figures.
+ *
+ * Where the root is "/", live interfaces follow: those whose configuration was
+ * added, removed or changed, and those that are not as they were at the start,
+ * go down before and up after, by the means of the host's own software.  Others
+ * are not touched.  Whether they are back is asked of the kernel; see
+ * ncf_change_interfaces() and docs/interfaces.md.
  *
  * Errors: NCF_EOTHER unknown flags; NCF_EINVALIDOP no change is open;
  * NCF_EFILE the snapshot is damaged (no file is touched), or a path can't be
- * put back (all others are; the change stays open).
+ * put back (all others are; the change stays open); NCF_EEXEC all files are
+ * back and the change is closed, but interfaces are not as they were.
  */
 int ncf_change_rollback(struct netcf *ncf, unsigned int flags);
 
@@ -295,6 +330,12 @@ int ncf_change_announce(struct netcf *ncf, const char *path);
 
 /* What the last start, commit, rollback or restore on this handle did. */
 int ncf_change_result(struct netcf *ncf, struct ncf_change_result *ret_result);
+
+/*
+ * The interfaces that the last rollback on this handle touched, or that are not
+ * back, sorted by nothing in particular; one block for ncf_free().
+ */
+int ncf_change_interfaces(struct netcf *ncf, struct ncf_interface **ret_list, size_t *ret_count);
 
 /* The discarded configurations, newest first; one block for ncf_free(). */
 int ncf_discarded_list(struct netcf *ncf, struct ncf_discarded **ret_list, size_t *ret_count);

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +30,7 @@ struct call {
     bool as_netcf;  /* called by the name of netcf's script */
     bool open_only; /* status --open */
     bool boots;     /* this host, now */
-    unsigned start_flags;
+    unsigned start_flags, rollback_flags;
     struct ncf_change_options options; /* of a start */
     char helper[256]; /* this program */
     char **argument; /* what follows the command, up to NULL */
@@ -51,7 +52,10 @@ static const char help[] =
     "  extend SECONDS    move the deadline of the open change to so long from now\n"
     "  announce PATH...  in such a change: save PATH before it is modified\n"
     "  commit_config     keep the configuration as it is now (also: change-commit)\n"
-    "  rollback_config   put the saved configuration back (also: change-rollback)\n"
+    "  rollback_config [--files-only | --all-interfaces] [--limit SECONDS]\n"
+    "                    put the saved configuration back (also: change-rollback), and\n"
+    "                    with it the interfaces that differ, or none, or all of them.\n"
+    "                    --limit is for all that it takes (usually 90)\n"
     "  diff              what differs from the saved configuration\n"
     "  status [--open]   whether a change is open; with --open the exit status says it:\n"
     "                    0 open, 3 not\n"
@@ -88,6 +92,20 @@ static void say(const struct call *c, FILE *to, const char *line)
     /* From a systemd unit's output the journal and the console have it. */
     if (c->boots && !getenv("JOURNAL_STREAM"))
         boot_tell(line, to == stdout, !isatty(fileno(to)));
+}
+
+static void print_lines(FILE *to, const char *lines)
+{
+    while (*lines) {
+        size_t n = strcspn(lines, "\n");
+        char line[1024];
+
+        snprintf(line, sizeof(line), "%.*s", n < sizeof(line) ? (int)n : (int)sizeof(line) - 1, lines);
+        fputs("  ", to);
+        print(to, line);
+        fputs("\n", to);
+        lines += n + (lines[n] != '\0');
+    }
 }
 
 /* netcf quotes what its script prints on either output. */
@@ -198,6 +216,32 @@ static int do_extend(struct call *c)
     return DONE;
 }
 
+static void print_interfaces(const struct call *c)
+{
+    static const char *const why[] = {
+        [NCF_INTERFACE_UNTOUCHED] = "not touched",
+        [NCF_INTERFACE_ADDED] = "had been added",
+        [NCF_INTERFACE_REMOVED] = "had been removed",
+        [NCF_INTERFACE_CHANGED] = "had been changed",
+        [NCF_INTERFACE_WITH_OTHERS] = "went with others",
+        [NCF_INTERFACE_BY_HAND] = "was not as at the start",
+    };
+    struct ncf_interface *list;
+    size_t count;
+
+    if (ncf_change_interfaces(c->ncf, &list, &count))
+        return;
+    for (size_t i = 0; i < count; i++) {
+        printf("  ");
+        print(stdout, list[i].name);
+        printf(" (%s): %s%s", list[i].stack, why[list[i].change],
+               list[i].lacks[0] ? "; now lacks: " : "");
+        print(stdout, list[i].lacks);
+        printf("\n");
+    }
+    ncf_free(list);
+}
+
 static int report_rollback(struct call *c, int result)
 {
     struct ncf_change_result r;
@@ -207,13 +251,19 @@ static int report_rollback(struct call *c, int result)
         return status;
     if (status == DONE)
         print_rollback(c, &r);
+    print_interfaces(c);
     print_notice(c, &r);
+    if (status != DONE && r.commands[0])
+        print_lines(stderr, r.commands);
     return status;
 }
 
 static int do_rollback(struct call *c)
 {
-    return report_rollback(c, ncf_change_rollback(c->ncf, 0));
+    /* The terminal may be at the other end of an interface that goes down. */
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+    return report_rollback(c, ncf_change_rollback(c->ncf, c->rollback_flags));
 }
 
 /* What was faster than this follows the restored files, too. */
@@ -302,7 +352,8 @@ static int be_guard(char **arg)
     openlog("networking-config", LOG_PID, LOG_DAEMON);
     while ((left = guard_wait(&guard, &due.leash_ended, &err)) > 0) {
         struct change_result r = { .changed = 0 };
-        int result = change_rollback(GUARD_ROOT, &due, &r, &err);
+        AUTO_ENGINE live = { .options = ENGINE_USUAL };
+        int result = change_rollback(GUARD_ROOT, &due, guard.host ? &live : NULL, &r, &err);
 
         /* Closed meanwhile, or given more time: then it was not due. */
         if (!result || err.code != NCF_EINVALIDOP)
@@ -352,6 +403,11 @@ static int do_status(struct call *c)
 
     if (ncf_change_status(c->ncf, &s))
         return fail(c);
+    if (s.not_back[0] && !c->as_netcf) {
+        printf("The last rollback put every file back, but not these interfaces: ");
+        print(stdout, s.not_back);
+        printf("\n");
+    }
     if (!s.open)
         puts("No open transaction");
     else if (c->as_netcf)
@@ -531,6 +587,8 @@ static unsigned *number_option(struct call *c, const char *name)
 static bool take_options(struct call *c, char **argv)
 {
     bool starts = !strcmp(c->command, "snapshot_config") || !strcmp(c->command, "change-begin");
+    bool rolls_back = !strcmp(c->command, "rollback_config") ||
+                      !strcmp(c->command, "change-rollback");
     char **kept = argv;
     unsigned *value;
 
@@ -545,6 +603,13 @@ static bool take_options(struct call *c, char **argv)
         else if (starts && !strcmp(*argv, "--note") && argv[1])
             c->options.note = *++argv;
         else if (starts && (value = number_option(c, *argv)) && argv[1] && number(argv[1], value))
+            argv++;
+        else if (rolls_back && !strcmp(*argv, "--files-only"))
+            c->rollback_flags |= NCF_ROLLBACK_FILES_ONLY;
+        else if (rolls_back && !strcmp(*argv, "--all-interfaces"))
+            c->rollback_flags |= NCF_ROLLBACK_ALL_INTERFACES;
+        else if (rolls_back && !strcmp(*argv, "--limit") && argv[1] &&
+                 number(argv[1], &c->options.total_limit) && c->options.total_limit > 0)
             argv++;
         else if (!strcmp(c->command, "status") && !strcmp(*argv, "--open"))
             c->open_only = true;

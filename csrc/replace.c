@@ -116,6 +116,20 @@ static int keep_discarded_if_room(const struct replacement *r, const struct list
     return 0;
 }
 
+/* Stacks that interface/ has no file for: their interfaces stay as they are. */
+static const char *unfollowed(const char *path)
+{
+    static const struct {
+        const char *directory, *stack;
+    } rows[] = { { "etc/NetworkManager", "NetworkManager" }, { "etc/netplan", "netplan" },
+                 { "etc/sysconfig", "the stack of etc/sysconfig" } };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (path_beneath(path, rows[i].directory))
+            return rows[i].stack;
+    return NULL;
+}
+
 static void count(struct change_result *ret, const struct differences *d)
 {
     for (size_t i = 0; i < d->count; i++) {
@@ -129,6 +143,9 @@ static void count(struct change_result *ret, const struct differences *d)
                    "was a device, socket or FIFO, which start does not save: it is left as it is");
             continue;
         }
+        if (!ret->unfollowed)
+            ret->unfollowed = unfollowed(d->item[i].saved ? d->item[i].saved->path
+                                                          : d->item[i].live->path);
         ret->added += d->item[i].kind == NCF_DIFF_ADDED;
         ret->removed += d->item[i].kind == NCF_DIFF_REMOVED;
         ret->changed += d->item[i].kind == NCF_DIFF_CHANGED;

@@ -11,6 +11,8 @@ struct change_result {
     bool on_trial; /* by a boot: counted, nothing rolled back */
     char id[NCF_ID_SIZE];
     char discarded[STORE_NAME_SIZE + sizeof(PATH_STATE)]; /* path, "" if none */
+    const char *unfollowed; /* a stack whose files were put back and whose interfaces nobody
+                               knows how to bring back, or NULL */
     char notice[1280];                                    /* "" if there is nothing to say */
 };
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define OLD_NETCF "network-snapshot" /* the directory netcf's script works with */
+#define NOT_BACK "not-back"
 #define DISCARDED_PREFIX "network-rollback-"
 #define DISCARDED_SUFFIX ".tar"
 enum { DISCARDED_MAX = 20 };
@@ -227,6 +228,36 @@ int store_retire(struct store *s, struct error *err)
     if (sys_fsync(s->fd, PATH_STATE))
         return error_file(err, STEP_RETIRE_SYNC, errno, PATH_STATE "/" STORE_SNAPSHOT);
     return 0;
+}
+
+/* ---- what is not back ---- */
+
+int store_keep_not_back(struct store *s, const char *text, struct error *err)
+{
+    AUTO_CLOSE fd = -1;
+
+    if (store_clean_temp(s, err))
+        return -1;
+    fd = sys_openat(s->fd, PATH_TEMP, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    if (fd < 0)
+        return error_file(err, STEP_CREATE, errno, PATH_STATE "/" PATH_TEMP);
+    if (sys_write(fd, text, strlen(text), PATH_TEMP) || sys_fsync(fd, PATH_TEMP) ||
+        sys_renameat(s->fd, PATH_TEMP, s->fd, NOT_BACK))
+        return error_file(err, STEP_WRITE, errno, PATH_STATE "/" NOT_BACK);
+    return 0;
+}
+
+void store_read_not_back(const struct store *s, char *text, size_t size)
+{
+    AUTO_CLOSE fd = s->fd < 0 ? -1 : sys_openat(s->fd, NOT_BACK, O_RDONLY, 0);
+    ssize_t n = fd < 0 ? 0 : sys_read(fd, text, size - 1, NOT_BACK);
+
+    text[n > 0 ? n : 0] = '\0';
+}
+
+void store_forget_not_back(struct store *s)
+{
+    sys_unlinkat(s->fd, NOT_BACK, 0);
 }
 
 void store_discarded_name(unsigned long long id, char name[STORE_NAME_SIZE])

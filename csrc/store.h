@@ -52,6 +52,15 @@ void store_release_reserve(struct store *s);
 /* Removes the snapshot, durably: the one step that closes a change. */
 int store_retire(struct store *s, struct error *err);
 
+/*
+ * What a rollback could not bring back, for status: kept until the next start or
+ * rollback.  Durable with the directory's next fsync.
+ */
+int store_keep_not_back(struct store *s, const char *text, struct error *err);
+/* "" if there is nothing of that kind. */
+void store_read_not_back(const struct store *s, char *text, size_t size);
+void store_forget_not_back(struct store *s);
+
 /* Discarded configurations, oldest first. */
 enum { STORE_NAME_SIZE = 64 };
 struct discarded {

@@ -354,7 +354,7 @@ int sys_fchmodat(int dirfd, const char *name, mode_t mode)
 
     SEAM("fchmodat", name);
     /* Not by name: a link or another file may stand there since a moment ago. */
-    fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    RETRY(fd, openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     /* An ordinary user under a umask that took his right to read; from Linux 6.6. */
     if (fd < 0 && errno == EACCES)
         return (int)syscall(SYS_fchmodat2, dirfd, name, mode, AT_SYMLINK_NOFOLLOW);
@@ -590,6 +590,11 @@ void sys_protect(void)
 
     if (fd >= 0 && write(fd, "-1000", 5) < 0)
         return;
+}
+
+bool sys_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
 }
 
 struct stamp sys_now(void)

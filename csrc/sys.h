@@ -112,6 +112,8 @@ bool sys_wait_readable(int fd, int ms);
 /* Asks the kernel to take others when memory is short; where rights do not reach, nothing. */
 void sys_protect(void);
 
+/* On the running host, whatever the root: what daemons leave in /run. */
+bool sys_exists(const char *path);
 struct stamp sys_now(void);
 /* Nanoseconds of the clock that counts suspend and knows no steps. */
 uint64_t sys_boottime(void);

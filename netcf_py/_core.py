@@ -35,6 +35,8 @@ from .records import (
     DifferenceKind,
     Discarded,
     FileType,
+    Interface,
+    InterfaceChange,
     Metadata,
     Pattern,
     StartOptions,
@@ -51,6 +53,7 @@ NCF_EFILE: int = lib.NCF_EFILE
 NCF_EINVALIDOP: int = lib.NCF_EINVALIDOP
 
 NCF_START_ON_WRITE: int = lib.NCF_START_ON_WRITE
+NCF_ROLLBACK_ALL_INTERFACES: int = lib.NCF_ROLLBACK_ALL_INTERFACES
 NCF_ROLLBACK_FILES_ONLY: int = lib.NCF_ROLLBACK_FILES_ONLY
 
 _ERRORS: dict[int, type[NetcfError]] = {
@@ -159,6 +162,9 @@ class Handle:
     def result(self) -> ChangeResult:
         return self._fetch(lib.ncf_change_result, "struct ncf_change_result *", _result)
 
+    def interfaces(self) -> list[Interface]:
+        return self._list(lib.ncf_change_interfaces, "struct ncf_interface **", _interface)
+
     def scope(self) -> list[Pattern]:
         return self._list(lib.ncf_change_scope, "struct ncf_pattern **", _pattern)
 
@@ -259,6 +265,7 @@ def _status(c: Any) -> ChangeStatus:
         files=c.files,
         bytes=c.bytes,
         refused=c.refused,
+        not_back=_text(c.not_back),
     )
 
 
@@ -274,7 +281,12 @@ def _result(c: Any) -> ChangeResult:
         id=_text(c.id),
         discarded=_path(c.discarded) or None,
         notice=_text(c.notice),
+        commands=_text(c.commands),
     )
+
+
+def _interface(c: Any) -> Interface:
+    return Interface(_text(c.name), _text(c.stack), InterfaceChange(c.change), _text(c.lacks))
 
 
 def _pattern(c: Any) -> Pattern:

@@ -6,9 +6,23 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ._core import NCF_EINVALIDOP, NCF_ROLLBACK_FILES_ONLY, NCF_START_ON_WRITE, Handle
+from ._core import (
+    NCF_EINVALIDOP,
+    NCF_ROLLBACK_ALL_INTERFACES,
+    NCF_ROLLBACK_FILES_ONLY,
+    NCF_START_ON_WRITE,
+    Handle,
+)
 from .errors import NotOpen
-from .records import ChangeResult, ChangeStatus, Difference, Discarded, Pattern, StartOptions
+from .records import (
+    ChangeResult,
+    ChangeStatus,
+    Difference,
+    Discarded,
+    Interface,
+    Pattern,
+    StartOptions,
+)
 
 if TYPE_CHECKING:
     from socket import socket
@@ -197,7 +211,9 @@ class Netcf:
         """
         self._handle.guard()
 
-    def change_rollback(self, flags: int = 0, *, files_only: bool = False) -> None:
+    def change_rollback(
+        self, flags: int = 0, *, files_only: bool = False, all_interfaces: bool = False
+    ) -> None:
         """Put back exactly what start saved.
 
         What is replaced is kept as a discarded configuration.  May be repeated
@@ -206,14 +222,19 @@ class Netcf:
         Args:
             flags: ``NCF_ROLLBACK_...`` bits.
             files_only: Touch no live interface, as ``NCF_ROLLBACK_FILES_ONLY`` does.
+            all_interfaces: Take every interface down and up, as
+                ``NCF_ROLLBACK_ALL_INTERFACES`` does.
 
         Raises:
             NotOpen: No change is open.
             ArgumentError: Unknown flags.
             FileError: The snapshot is damaged and no file was touched, or a path
                 can't be put back; the change stays open.
+            ProgramError: All files are back and the change is closed, but interfaces
+                are not as they were; :meth:`interfaces` says which.
         """
-        self._handle.rollback(flags | NCF_ROLLBACK_FILES_ONLY * files_only)
+        flags |= NCF_ROLLBACK_FILES_ONLY * files_only
+        self._handle.rollback(flags | NCF_ROLLBACK_ALL_INTERFACES * all_interfaces)
         self._closings += 1
 
     def status(self) -> ChangeStatus:
@@ -277,6 +298,10 @@ class Netcf:
             FileError: As for :meth:`change_rollback`.
         """
         self._handle.restore(discarded.id if isinstance(discarded, Discarded) else discarded, 0)
+
+    def interfaces(self) -> list[Interface]:
+        """Return the interfaces that the last rollback here touched, or that are not back."""
+        return self._handle.interfaces()
 
     def result(self) -> ChangeResult:
         """Return what the last start, commit, rollback or restore here did."""

@@ -17,6 +17,8 @@ __all__ = [
     "DifferenceKind",
     "Discarded",
     "FileType",
+    "Interface",
+    "InterfaceChange",
     "Metadata",
     "Pattern",
     "StartOptions",
@@ -59,6 +61,33 @@ class FileType(Enum):
     SPECIAL = "s"
     """A device, socket or FIFO."""
     NOTHING = "-"
+
+
+class InterfaceChange(Enum):
+    """Why a rollback touched an interface."""
+
+    UNTOUCHED = 0
+    """It did not, but something of it is missing."""
+    ADDED = 1
+    """Its configuration had been added."""
+    REMOVED = 2
+    CHANGED = 3
+    WITH_OTHERS = 4
+    """It stands on one that was touched, or all were."""
+    BY_HAND = 5
+    """It had been changed, and no file."""
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One interface after a rollback."""
+
+    name: str
+    stack: str
+    """The software that configures it."""
+    change: InterfaceChange
+    lacks: str
+    """What it had at the start and has not now; empty if it is back."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +144,8 @@ class ChangeStatus:
     """Content saved, in bytes."""
     refused: int
     """Devices, sockets and FIFOs: seen, not saved."""
+    not_back: str
+    """Interfaces that the last rollback of this boot could not bring back; empty if none."""
 
 
 @dataclass(frozen=True)
@@ -180,3 +211,5 @@ class ChangeResult:
     """Where the replaced files are kept; None if none were."""
     notice: str
     """What a person should know although the call succeeded; empty if nothing."""
+    commands: str
+    """What commands for interfaces said that failed; empty if none did."""

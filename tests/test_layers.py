@@ -80,13 +80,15 @@ def included(name: str) -> list[str]:
 def test_list_of_sources_is_complete() -> None:
     """Every .c file is in sources.mk, or is the helper's main; none is listed twice or missing."""
     assert sorted(CORE) == sorted(set(CORE))
-    assert sorted(LAYERS) == sorted(path.name for path in CSRC.glob("*.c"))
+    assert sorted(LAYERS) == sorted(str(path.relative_to(CSRC)) for path in CSRC.rglob("*.c"))
 
 
 def rank(header: str) -> int:
     """The layer of a header: that of its .c file; ncf.h, which all may use, is below all."""
     if header == "ncf.h":
         return -1
+    if header == "interface/stack.h":  # what all stacks are to the engine
+        header = "interface/model.h"
     source = header[:-2] + ".c"
     assert source in LAYERS, f"{header} has no source in sources.mk"
     return LAYERS.index(source)
@@ -109,8 +111,8 @@ def test_a_file_includes_only_what_is_below_it(source: str) -> None:
 
 def test_every_header_belongs_to_a_source() -> None:
     """A header without a .c file has no layer."""
-    for path in CSRC.glob("*.h"):
-        rank(path.name)
+    for path in CSRC.rglob("*.h"):
+        rank(str(path.relative_to(CSRC)))
 
 
 @pytest.mark.parametrize("source", CORE + [BOOT])
@@ -160,7 +162,7 @@ def test_no_global_state(source: str) -> None:
 def test_functions_are_short() -> None:
     """No function is over 60 lines."""
     long: dict[str, int] = {}
-    for path in CSRC.glob("*.c"):
+    for path in CSRC.rglob("*.c"):
         start = None
         for number, line in enumerate(path.read_text().splitlines(), 1):
             if line == "{":

@@ -20,8 +20,8 @@ def section(title: str) -> str:
 def test_the_layers_are_those_of_the_sources() -> None:
     """Same files, same order as in csrc/sources.mk."""
     makefile = (REPO / "csrc/sources.mk").read_text(encoding="utf-8")
-    table = re.findall(r"^\| `([\w-]+)` \|", section("Layers"), flags=re.MULTILINE)
-    assert table == re.findall(r"([\w-]+)\.c\b", makefile)
+    table = re.findall(r"^\| `([\w/-]+)` \|", section("Layers"), flags=re.MULTILINE)
+    assert table == re.findall(r"([\w/-]+)\.c\b", makefile)
 
 
 def test_the_scope_is_the_default_scope(root: Path) -> None:

@@ -53,6 +53,8 @@ class OptionsStruct(ctypes.Structure):
         ("grace", c_uint),
         ("trial_boots", c_uint),
         ("helper", c_char_p),
+        ("command_limit", c_uint),
+        ("total_limit", c_uint),
     ]
 
 
@@ -78,6 +80,7 @@ class StatusStruct(ctypes.Structure):
         ("files", c_ulonglong),
         ("bytes", c_ulonglong),
         ("refused", c_ulonglong),
+        ("not_back", c_char * 1024),
     ]
 
 
@@ -119,7 +122,12 @@ class ResultStruct(ctypes.Structure):
         ("id", c_char * 17),
         ("discarded", c_char_p),
         ("notice", c_char_p),
+        ("commands", c_char_p),
     ]
+
+
+class InterfaceStruct(ctypes.Structure):
+    _fields_ = [("name", c_char_p), ("stack", c_char_p), ("change", c_int), ("lacks", c_char_p)]
 
 
 def check_header(header: Path) -> None:
@@ -132,6 +140,7 @@ def check_header(header: Path) -> None:
         "ncf_difference": DifferenceStruct,
         "ncf_discarded": DiscardedStruct,
         "ncf_change_result": ResultStruct,
+        "ncf_interface": InterfaceStruct,
     }.items():
         found = re.search(rf"struct {name} \{{(.*?)\}};", text, flags=re.S)
         assert found, f"ncf.h has no struct {name}"
@@ -164,6 +173,7 @@ class Status:
     files: int
     bytes: int
     refused: int
+    not_back: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -204,6 +214,15 @@ class Result:
     id: bytes
     discarded: bytes
     notice: bytes
+    commands: bytes = b""
+
+
+@dataclass(frozen=True)
+class Interface:
+    name: bytes
+    stack: bytes
+    change: int
+    lacks: bytes
 
 
 class NcfError(Exception):
@@ -249,6 +268,7 @@ class Core:
             ("ncf_change_diff", c_int, [handle, POINTER(POINTER(DifferenceStruct)), POINTER(c_size_t)]),
             ("ncf_change_announce", c_int, [handle, c_char_p]),
             ("ncf_change_result", c_int, [handle, POINTER(ResultStruct)]),
+            ("ncf_change_interfaces", c_int, [handle, POINTER(POINTER(InterfaceStruct)), POINTER(c_size_t)]),
             ("ncf_discarded_list", c_int, [handle, POINTER(POINTER(DiscardedStruct)), POINTER(c_size_t)]),
             ("ncf_discarded_restore", c_int, [handle, c_ulonglong, c_uint]),
             ("ncf_snapshot_path", c_char_p, [handle]),
@@ -378,7 +398,7 @@ class Ncf:
         line = None if leash is None else ctypes.pointer(c_int(leash))
         guard = helper or os.fsencode(build.directory() / "networking-config")
         options = OptionsStruct(
-            ctypes.sizeof(OptionsStruct), note, token, deadline, line, grace, trial_boots, guard
+            ctypes.sizeof(OptionsStruct), note, token, deadline, line, grace, trial_boots, guard, 0, 0
         )
         self._check(self.core.lib.ncf_change_set_options(self.handle, byref(options)))
 
@@ -432,6 +452,17 @@ class Ncf:
 
     def announce(self, path: PathLike) -> None:
         self._check(self.core.lib.ncf_change_announce(self.handle, path_bytes(path)))
+
+    def interfaces(self) -> list[Interface]:
+        rows = POINTER(InterfaceStruct)()
+        count = c_size_t()
+        self._check(self.core.lib.ncf_change_interfaces(self.handle, byref(rows), byref(count)))
+        found = [
+            Interface(*(getattr(rows[i], name) for name, _ in InterfaceStruct._fields_))
+            for i in range(count.value)
+        ]
+        self.core.lib.ncf_free(rows)
+        return found
 
     def discarded(self) -> list[Discarded]:
         rows = POINTER(DiscardedStruct)()

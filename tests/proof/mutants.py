@@ -381,12 +381,14 @@ def mutate(mutant: Mutant, directory: Path) -> list[Path]:
 def compile_objects(sources: list[Path], directory: Path, *flags: str) -> dict[str, Path]:
     """Compile into `directory`, what is newer than its object only; objects by source name."""
     version = (REPO / "VERSION").read_text(encoding="utf-8").strip()
-    newest_header = max(path.stat().st_mtime for path in CSRC.glob("*.h"))
+    newest_header = max(path.stat().st_mtime for path in CSRC.rglob("*.h"))
     directory.mkdir(parents=True, exist_ok=True)
     made = {}
     for source in sources:
-        target = directory / (source.stem + ".o")
-        made[source.name] = target
+        inside = source.parent.name in ("disk", "interface")
+        name = f"{source.parent.name}-{source.name}" if inside else source.name
+        target = directory / f"{name}.o"
+        made[name] = target
         wanted = max(source.stat().st_mtime, newest_header)
         if target.exists() and target.stat().st_mtime > wanted:
             continue
@@ -411,7 +413,7 @@ def build_helper(mutant: Mutant | None, directory: Path) -> Path:
 
     Objects that the mutant leaves alone are shared by all builds below the same parent.
     """
-    sources = [CSRC / name for name in [*core_sources(), "networking-config.c"]]
+    sources = [CSRC / name for name in [*core_sources(), "boot.c", "networking-config.c"]]
     objects = compile_objects(sources, directory.parent / "objects")
     directory.mkdir(parents=True, exist_ok=True)
     if mutant:

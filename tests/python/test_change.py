@@ -113,7 +113,7 @@ def test_what_needs_an_open_change_is_not_open(
     assert str(caught.value.details).startswith(words)
 
 
-@pytest.mark.parametrize("flags", [0x2, 0x80000000])
+@pytest.mark.parametrize("flags", [0x4, 0x80000000])
 @pytest.mark.parametrize("call", ["change_start", "change_begin", "change_rollback"])
 def test_unknown_flags_are_an_argument_error(ncf: Netcf, call: str, flags: int) -> None:
     """Unknown flags are refused before the state is looked at."""
@@ -315,6 +315,7 @@ def test_status_without_a_change_is_empty(ncf: Netcf) -> None:
         files=0,
         bytes=0,
         refused=0,
+        not_back="",
     )
 
 

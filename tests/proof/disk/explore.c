@@ -174,7 +174,7 @@ static int core(enum operation op)
     const char *details;
     int code;
 
-    if (ncf_init(&n, "/"))
+    if (ncf_init(&n, "/disk"))
         die("ncf_init fails");
     if (op == START)
         ncf_change_start(n, scenario->on_write ? NCF_START_ON_WRITE : 0);
@@ -191,7 +191,7 @@ static int core(enum operation op)
 int announce(const char *path)
 {
     struct netcf *n;
-    int r = ncf_init(&n, "/") || ncf_change_announce(n, path) ? -1 : 0;
+    int r = ncf_init(&n, "/disk") || ncf_change_announce(n, path) ? -1 : 0;
 
     ncf_close(n);
     return r;

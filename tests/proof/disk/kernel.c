@@ -842,3 +842,17 @@ bool sys_is_line(int fd)
 void sys_protect(void)
 {
 }
+
+/* ---- live interfaces: none, since the root is not "/" ---- */
+
+bool sys_exists(const char *path)
+{
+    (void)path;
+    return false;
+}
+
+bool sys_is_volatile(const char *path)
+{
+    (void)path;
+    return false;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef NCF_INTERFACE_LINK_H
+#define NCF_INTERFACE_LINK_H
+
+#include "error.h"
+#include "memory.h"
+
+enum { LINK_NAME_SIZE = 16 };
+
+/* Something that a link has and should have again. */
+struct possession {
+    char kind;            /* 'a' static address, 'g' gateway of a default route (zeros: none) */
+    unsigned char family; /* 4 or 6 */
+    unsigned char prefix; /* of an address */
+    unsigned char bytes[16];
+};
+
+/* An interface as the kernel has it. */
+struct link {
+    char name[LINK_NAME_SIZE];
+    int index;
+    bool up;
+    bool leased; /* has an IPv4 address that may run out: from DHCP */
+    struct possession *own;
+    size_t count, room;
+};
+
+/* Sorted by name. */
+struct links {
+    struct link *link;
+    size_t count, room;
+};
+
+/* Asks the kernel, over rtnetlink. */
+int links_read(struct links *ret, struct error *err);
+struct link *links_find(const struct links *l, const char *name);
+void links_free(struct links *l);
+#define AUTO_LINKS __attribute__((cleanup(links_free))) struct links
+
+/* Lines for the manifest (docs/format.md), and back; false if they are not such. */
+void links_encode(struct buffer *b, const struct links *l);
+bool links_parse(const char *text, size_t len, struct links *ret);
+
+/*
+ * What `was` had and `now` has not, in words; "" if nothing.  A link that was
+ * down has nothing to lose.  `now` may be NULL.
+ */
+void link_lacks(const struct link *was, const struct link *now, char *text, size_t size);
+
+/* Deletes a device that some configuration had made.  Sets one down without addresses. */
+int link_delete(const struct link *l);
+int link_clear(const struct link *l);
+
+#endif

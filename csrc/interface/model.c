@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Responsible for deciding which interfaces a rollback touches, and in which order.
+ * MUST be pure: bytes in, a plan out; nothing is asked and nothing is done here.
+ * MUST end soon on any input: what it reads may be broken or hostile.
+ */
+#include "interface/model.h"
+
+#include "scope.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Nobody stacks interfaces higher; circles end here. */
+enum { LEVELS_MAX = 64 };
+
+/* ---- files ---- */
+
+bool config_add(struct config *c, const char *path, const char *bytes, size_t len)
+{
+    void *array = c->file;
+    struct config_file f = { .len = len };
+
+    f.path = arena_copy(&c->memory, path, strlen(path));
+    f.bytes = arena_copy(&c->memory, bytes, len);
+    if (!f.path || !f.bytes || !array_grow(&array, c->count, &c->room, sizeof(f)))
+        return false;
+    c->file = array;
+    c->file[c->count++] = f;
+    return true;
+}
+
+void config_free(struct config *c)
+{
+    free(c->file);
+    arena_free(&c->memory);
+    *c = (struct config){ .count = 0 };
+}
+
+/* ---- text ---- */
+
+static bool blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f' || c == '\0';
+}
+
+bool text_line(const char **p, const char *end, const char **ret, size_t *ret_len)
+{
+    const char *newline;
+
+    if (*p >= end)
+        return false;
+    newline = memchr(*p, '\n', (size_t)(end - *p));
+    *ret = *p;
+    *ret_len = (size_t)((newline ? newline : end) - *p);
+    *p = newline ? newline + 1 : end;
+    return true;
+}
+
+bool text_word(const char **p, const char *end, const char **ret, size_t *ret_len)
+{
+    while (*p < end && blank(**p))
+        (*p)++;
+    *ret = *p;
+    while (*p < end && !blank(**p))
+        (*p)++;
+    *ret_len = (size_t)(*p - *ret);
+    return *ret_len > 0;
+}
+
+bool text_is(const char *word, size_t len, const char *other)
+{
+    return strlen(other) == len && !memcmp(word, other, len);
+}
+
+void text_trim(const char **p, size_t *len)
+{
+    while (*len && blank(**p)) {
+        (*p)++;
+        (*len)--;
+    }
+    while (*len && blank((*p)[*len - 1]))
+        (*len)--;
+}
+
+/* ---- units ---- */
+
+struct unit *model_add(struct model *m, const char *name, size_t len)
+{
+    void *array = m->unit;
+    const char *copy = arena_copy(&m->memory, name, len);
+    struct unit *u;
+
+    if (!copy || !array_grow(&array, m->count, &m->room, sizeof(*u))) {
+        m->failed = true;
+        return NULL;
+    }
+    m->unit = array;
+    u = &m->unit[m->count++];
+    *u = (struct unit){ .name = copy, .handle = copy, .at = m->count };
+    return u;
+}
+
+void unit_line(struct unit *u, const char *line, size_t len)
+{
+    const char *end = line + len, *word;
+    size_t n;
+    bool first = true;
+
+    for (; text_word(&line, end, &word, &n); first = false) {
+        if (!first)
+            buffer_text(&u->text, " ");
+        buffer_add(&u->text, word, n);
+    }
+    if (!first)
+        buffer_text(&u->text, "\n");
+}
+
+void unit_need(struct unit *u, const char *name, size_t len)
+{
+    buffer_text(&u->needs, " ");
+    buffer_add(&u->needs, name, len);
+}
+
+static void unit_free(struct unit *u)
+{
+    buffer_free(&u->text);
+    buffer_free(&u->needs);
+}
+
+static int unit_order(const void *a, const void *b)
+{
+    const struct unit *x = a, *y = b;
+    int order = strcmp(x->name, y->name);
+
+    return order ? order : x->at < y->at ? -1 : x->at > y->at;
+}
+
+bool model_finish(struct model *m)
+{
+    size_t kept = 0;
+
+    if (m->count)
+        qsort(m->unit, m->count, sizeof(*m->unit), unit_order);
+    for (size_t i = 0; i < m->count; i++) {
+        struct unit *u = &m->unit[i], *last = kept ? &m->unit[kept - 1] : NULL;
+
+        if (!last || strcmp(last->name, u->name) != 0) {
+            m->unit[kept++] = *u;
+        } else {
+            if (u->text.len)
+                buffer_add(&last->text, u->text.data, u->text.len);
+            if (u->needs.len)
+                buffer_add(&last->needs, u->needs.data, u->needs.len);
+            last->device += u->device;
+            last->makes_device = last->makes_device || u->makes_device;
+            m->failed = m->failed || u->text.failed || u->needs.failed;
+            unit_free(u);
+        }
+    }
+    m->count = kept;
+    for (size_t i = 0; i < kept; i++)
+        m->failed = m->failed || m->unit[i].text.failed || m->unit[i].needs.failed;
+    return !m->failed;
+}
+
+struct unit *model_find(const struct model *m, const char *name)
+{
+    size_t low = 0, high = m->count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        int order = strcmp(m->unit[middle].name, name);
+
+        if (order == 0)
+            return &m->unit[middle];
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+bool model_covers(const struct model *m, const char *name)
+{
+    if (model_find(m, name))
+        return true;
+    for (size_t i = 0; i < m->count; i++)
+        if (scope_part_is_wild(m->unit[i].name) && scope_part_matches(m->unit[i].name, name))
+            return true;
+    return false;
+}
+
+void model_free(struct model *m)
+{
+    for (size_t i = 0; i < m->count; i++)
+        unit_free(&m->unit[i]);
+    free(m->unit);
+    arena_free(&m->memory);
+    *m = (struct model){ .count = 0 };
+}
+
+/* ---- plan ---- */
+
+static bool same(const struct unit *a, const struct unit *b)
+{
+    return a->text.len == b->text.len && a->needs.len == b->needs.len &&
+           (!a->text.len || !memcmp(a->text.data, b->text.data, a->text.len)) &&
+           (!a->needs.len || !memcmp(a->needs.data, b->needs.data, a->needs.len));
+}
+
+bool plan_make(struct plan *ret, const struct model *was, const struct model *now)
+{
+    size_t i = 0, j = 0;
+
+    ret->move = calloc(was->count + now->count + 1, sizeof(*ret->move));
+    if (!ret->move)
+        return false;
+    while (i < was->count || j < now->count) {
+        struct move *s = &ret->move[ret->count++];
+        int order = i == was->count   ? 1
+                    : j == now->count ? -1
+                                      : strcmp(was->unit[i].name, now->unit[j].name);
+
+        if (order <= 0)
+            s->was = &was->unit[i++];
+        if (order >= 0)
+            s->now = &now->unit[j++];
+        s->name = s->was ? s->was->name : s->now->name;
+        s->handle = s->was ? s->was->handle : s->now->handle;
+        s->change = !s->was             ? PLAN_ADDED
+                    : !s->now           ? PLAN_REMOVED
+                    : same(s->was, s->now) ? PLAN_SAME
+                                           : PLAN_CHANGED;
+    }
+    return true;
+}
+
+struct move *plan_find(const struct plan *p, const char *name)
+{
+    size_t low = 0, high = p->count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        int order = strcmp(p->move[middle].name, name);
+
+        if (order == 0)
+            return &p->move[middle];
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+/* What `u` stands on, one after the other. */
+static struct move *next_need(const struct plan *p, const struct unit *u, const char **at)
+{
+    const char *end = u && u->needs.len ? u->needs.data + u->needs.len : NULL, *word;
+    char name[256];
+    size_t len;
+
+    if (!end)
+        return NULL;
+    if (!*at)
+        *at = u->needs.data;
+    while (text_word(at, end, &word, &len)) {
+        struct move *s;
+
+        if (len >= sizeof(name))
+            continue;
+        memcpy(name, word, len);
+        name[len] = '\0';
+        s = plan_find(p, name);
+        if (s)
+            return s;
+    }
+    return NULL;
+}
+
+/* Takes `s` above what the unit stands on; true if that changed anything. */
+static bool stand(const struct plan *p, struct move *s, const struct unit *u, unsigned *level,
+                  size_t level_at)
+{
+    const char *at = NULL;
+    bool moved = false;
+
+    for (struct move *need; (need = next_need(p, u, &at));) {
+        unsigned below = *(unsigned *)(void *)((char *)need + level_at);
+
+        if (need != s && *level <= below && below + 1 < LEVELS_MAX) {
+            *level = below + 1;
+            moved = true;
+        }
+        if (need != s && need->change != PLAN_SAME && s->change == PLAN_SAME) {
+            s->change = PLAN_WITH_OTHERS;
+            moved = true;
+        }
+    }
+    return moved;
+}
+
+void plan_close(struct plan *p)
+{
+    bool moved = true;
+
+    for (int pass = 0; moved && pass < 2 * LEVELS_MAX; pass++) {
+        moved = false;
+        for (size_t i = 0; i < p->count; i++) {
+            struct move *s = &p->move[i];
+
+            if (stand(p, s, s->was, &s->was_level, offsetof(struct move, was_level)))
+                moved = true;
+            if (stand(p, s, s->now, &s->now_level, offsetof(struct move, now_level)))
+                moved = true;
+        }
+    }
+    for (size_t i = 0; i < p->count; i++) {
+        const struct move *s = &p->move[i];
+        unsigned level = s->was_level > s->now_level ? s->was_level : s->now_level;
+
+        if (level >= p->levels)
+            p->levels = level + 1;
+    }
+}
+
+void plan_free(struct plan *p)
+{
+    free(p->move);
+    *p = (struct plan){ .count = 0 };
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#ifndef NCF_INTERFACE_STACK_H
+#define NCF_INTERFACE_STACK_H
+
+#include "interface/link.h"
+#include "interface/model.h"
+#include "run.h"
+
+/* One rollback of one stack's interfaces. */
+struct work {
+    const struct stack *stack;
+    struct model was, now;
+    struct plan plan;
+    const struct links *start; /* what the kernel had when the change started */
+    const struct links *present;
+    int (*left_ms)(void *limit); /* until this command must have ended; 0: no time left */
+    void *limit;
+    bool all;            /* every interface goes down and up */
+    struct buffer *said; /* output of commands that failed */
+};
+
+/*
+ * A stack: software that turns files into live interfaces.  `parse` is pure.
+ * `before` runs while the present files are still there, `after` when those of
+ * the start are back; both see the plan, in which only what changes matters.
+ */
+struct stack {
+    const char *name;
+    bool (*is_its_file)(const char *path);
+    bool (*in_use)(void);
+    void (*parse)(const struct config *files, struct model *ret);
+    void (*before)(struct work *w);
+    void (*after)(struct work *w);
+    bool settles; /* its tools return before the interfaces are configured */
+};
+
+/* NULL at the end. */
+extern const struct stack *const stacks[];
+
+extern const struct stack stack_ifupdown, stack_ifupdown2, stack_ifupdown_ng, stack_networkd;
+
+/* Whether the interface was up when the change started, or nobody knows. */
+bool work_was_up(const struct work *w, const char *name);
+/* Runs PROGRAM, WORDS and, if that is not NULL, a last word; keeps what it says when it fails. */
+bool work_run(struct work *w, const char *program, const char *const *words, const char *last);
+/*
+ * Runs it for every move that `wanted` says, those of one level at once.  Down
+ * goes from the highest level of the present to the lowest, up the other way by
+ * the levels of the start.  A move whose command failed is marked.
+ */
+enum work_direction { WORK_DOWN, WORK_UP };
+void work_run_each(struct work *w, const char *program, const char *const *words,
+                   enum work_direction direction,
+                   bool (*wanted)(const struct work *w, const struct move *s));
+/*
+ * Runs it for every interface that was up, that the stack configures and that
+ * is not as it was, though no file of it changed; `all` counts as such.
+ */
+void work_run_by_hand(struct work *w, const char *program, const char *const *words);
+/* Whether anything is to be done. */
+bool work_acts(const struct work *w);
+/* Takes the addresses that the tools left from interfaces that are down for what comes. */
+void work_clear(struct work *w);
+/* Deletes devices that the present files made and the start did not have, or which will change. */
+void work_delete_devices(struct work *w, bool changed_too);
+
+#endif

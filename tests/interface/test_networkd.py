@@ -1,0 +1,137 @@
+"""The real systemd-networkd of Debian, edited out of reach and brought back."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from lib import debian, hosts
+from lib.build import Products
+from lib.hosts import Host
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+PACKAGES = ("systemd-sysv", "systemd", "dbus", "iproute2", "iputils-ping")
+DIRECTORY = "/etc/systemd/network"
+ETH0 = "[Match]\nName=eth0\n\n[Network]\nAddress=192.0.2.2/24\nGateway=192.0.2.1\n"
+ETH1 = "[Match]\nName=eth1\n\n[Network]\nAddress=198.51.100.2/24\n"
+PEERS = {"eth0": "192.0.2.1/24", "eth1": "198.51.100.1/24", "eth2": "203.0.113.1/24"}
+
+
+@pytest.fixture
+def host(products: Products, tmp_path: Path) -> Iterator[Host]:
+    """networkd and the bus it is told by, without an init; eth0 and eth1 are up; a change is open."""
+    with ExitStack() as cleanup:
+        system = debian.system(*PACKAGES)
+        host, other = hosts.everything(cleanup, system, tmp_path, products.helper)
+        for name, address in PEERS.items():
+            hosts.cable(host, other, name, address)
+        host.write(f"{DIRECTORY}/10-eth0.network", ETH0)
+        host.write(f"{DIRECTORY}/20-eth1.network", ETH1)
+        host.run("mkdir", "-p", "/run/dbus", "/run/systemd/netif/links", "/run/systemd/netif/leases")
+        host.run("chown", "-R", "systemd-network:", "/run/systemd/netif")
+        host.run("dbus-daemon", "--system", "--fork", "--nopidfile")
+        log = cleanup.enter_context(open(tmp_path / "networkd.log", "wb"))
+        daemon = subprocess.Popen(
+            [*host.entry(), "/lib/systemd/systemd-networkd"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+        cleanup.callback(daemon.wait)
+        cleanup.callback(daemon.kill)
+        hosts.wait_for(lambda: is_as_at_start(host), "networkd to configure both")
+        host.start()
+        yield host
+
+
+def is_as_at_start(host: Host) -> bool:
+    """Both interfaces have their address and no other, and the default route is there."""
+    return (
+        host.addresses("eth0") == ["192.0.2.2/24"]
+        and host.addresses("eth1") == ["198.51.100.2/24"]
+        and host.default_routes() == [("192.0.2.1", "eth0")]
+    )
+
+
+def reload(host: Host, condition) -> None:  # type: ignore[no-untyped-def]
+    """Apply an edit as a person does, and wait until it shows."""
+    host.run("networkctl", "reload")
+    hosts.wait_for(condition, "networkd to follow the edit")
+
+
+def rolled_back(host: Host, *options: str) -> str:
+    """Roll back while eth1, which did not change, answers; then all is as it was."""
+    with hosts.answering(host, "198.51.100.1"):
+        said = host.rollback(*options)
+    hosts.wait_for(lambda: is_as_at_start(host), "what was there at the start and nothing else")
+    host.run("ping", "-c1", "-w20", "192.0.2.1")
+    files = sorted(p.name for p in (host.root / DIRECTORY[1:]).iterdir())
+    assert files == ["10-eth0.network", "20-eth1.network"]
+    assert "eth1" not in said
+    return said
+
+
+def test_address_changed(host: Host) -> None:
+    """The new address goes, the old one and the default route are back."""
+    host.write(f"{DIRECTORY}/10-eth0.network", ETH0.replace("192.0.2.2", "192.0.2.99"))
+    reload(host, lambda: host.addresses("eth0") == ["192.0.2.99/24"])
+    assert "eth0" in rolled_back(host)
+
+
+def test_interface_added(host: Host) -> None:
+    """An added interface loses its address."""
+    text = "[Match]\nName=eth2\n[Network]\nAddress=203.0.113.2/24\n"
+    host.write(f"{DIRECTORY}/30-eth2.network", text)
+    reload(host, lambda: host.addresses("eth2") == ["203.0.113.2/24"])
+    assert "eth2" in rolled_back(host)
+    hosts.wait_for(lambda: host.addresses("eth2") == [], "eth2 to lose its address")
+
+
+def test_interface_removed(host: Host) -> None:
+    """A removed interface is up again."""
+    host.remove(f"{DIRECTORY}/10-eth0.network")
+    reload(host, lambda: host.addresses("eth0") == [])
+    rolled_back(host)
+
+
+def test_bridge_out_of_the_uplink(host: Host) -> None:
+    """The bridge goes, the uplink has its address again."""
+    host.write(f"{DIRECTORY}/05-br0.netdev", "[NetDev]\nName=br0\nKind=bridge\n")
+    host.write(f"{DIRECTORY}/05-br0.network", ETH0.replace("eth0", "br0"))
+    host.write(f"{DIRECTORY}/10-eth0.network", "[Match]\nName=eth0\n[Network]\nBridge=br0\n")
+    reload(host, lambda: host.addresses("br0") == ["192.0.2.2/24"])
+    rolled_back(host)
+    assert "br0" not in host.links()
+
+
+def test_syntax_broken(host: Host) -> None:
+    """A file of which nothing is understood."""
+    host.write(f"{DIRECTORY}/10-eth0.network", "[Match\nName=eth0\n[Netwrk]\nAddress=192.0.2.2\n")
+    host.run("networkctl", "reload", check=False)
+    rolled_back(host)
+
+
+def test_dhcp_that_never_answers(host: Host) -> None:
+    """The static address is back."""
+    host.write(f"{DIRECTORY}/10-eth0.network", "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n")
+    reload(host, lambda: host.addresses("eth0") == [])
+    rolled_back(host)
+
+
+def test_address_deleted_by_hand(host: Host) -> None:
+    """No file differs, yet what was up at the start comes up again."""
+    host.run("ip", "address", "del", "192.0.2.2/24", "dev", "eth0")
+    rolled_back(host)
+
+
+def test_only_a_comment_changed(host: Host) -> None:
+    """A comment is no change: nobody is told, both answer all the time."""
+    host.write(f"{DIRECTORY}/10-eth0.network", "# only words\n" + ETH0)
+    with hosts.answering(host, "192.0.2.1"):
+        said = rolled_back(host)
+    assert "eth0" not in said

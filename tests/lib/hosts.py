@@ -1,0 +1,203 @@
+"""Hosts to lock oneself out of: a Debian in a network namespace, a peer at the other end of its cables."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from lib import debian
+from lib.images import need
+
+# The way in and out of every host; nothing here should take that long.
+PATIENCE = 120.0
+
+
+class Namespace:
+    """A process that keeps namespaces alive, and a way into them."""
+
+    def __init__(self, process: subprocess.Popen[bytes], pid: int, root: Path | None) -> None:
+        self.process = process
+        self.pid = pid
+        self.root = root
+
+    def run(self, *command: str, check: bool = True, timeout: float = PATIENCE) -> str:
+        """What a command inside says; it must succeed unless `check` is off."""
+        done = self.call(*command, timeout=timeout)
+        assert not check or done.returncode == 0, (command, done.returncode, done.stdout)
+        return done.stdout
+
+    def call(self, *command: str, timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+        """Run a command inside."""
+        return subprocess.run(
+            [*self.entry(), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+            check=False,
+        )
+
+    def entry(self) -> list[str]:
+        """The words before a command that bring it inside."""
+        where = ["--net"] if self.root is None else ["--net", "--mount", "--pid", "--root", "--wd"]
+        return ["nsenter", "-t", str(self.pid), *where, "--"]
+
+    def links(self) -> dict[str, Any]:
+        """The links as the kernel has them, by name, each with its addresses."""
+        rows = json.loads(self.run("ip", "-json", "address"))
+        return {row["ifname"]: row for row in rows}
+
+    def addresses(self, name: str) -> list[str]:
+        """The addresses of a link that reach further than it."""
+        info = self.links()[name]["addr_info"] if name in self.links() else []
+        return [f"{a['local']}/{a['prefixlen']}" for a in info if a.get("scope") == "global"]
+
+    def default_routes(self) -> list[tuple[str, str]]:
+        """Gateway and interface of every default route of IPv4."""
+        rows = json.loads(self.run("ip", "-json", "route", "show", "default"))
+        return [(row.get("gateway", ""), row["dev"]) for row in rows]
+
+
+class Host(Namespace):
+    """A Debian system whose root is its own, with the helper in /usr/sbin."""
+
+    root: Path
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Write a file as an editor does: the content anew, the inode kept."""
+        file = self.root / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(mode)
+
+    def remove(self, path: str) -> None:
+        (self.root / path.lstrip("/")).unlink()
+
+    def start(self) -> None:
+        """Start a change."""
+        self.run("networking-config", "snapshot_config")
+
+    def rollback(self, *options: str, status: int = 0) -> str:
+        """Roll back; what the helper says."""
+        done = self.call("networking-config", "rollback_config", *options, timeout=PATIENCE * 2)
+        assert done.returncode == status, done.stdout
+        return done.stdout
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Wait until something holds."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for: {what}"
+        time.sleep(0.05)
+
+
+def _child(pid: int) -> int | None:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(text[0]) if text else None
+
+
+@contextmanager
+def _namespace(argv: Sequence[str], root: Path | None) -> Iterator[Namespace]:
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: process.poll() is not None or _child(process.pid) is not None, "a child")
+        child = _child(process.pid)
+        assert child is not None
+        yield Namespace(process, child, root)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def peer() -> Iterator[Namespace]:
+    """A network namespace for the other ends of the cables."""
+    need("unshare", "nsenter", "ip")
+    argv = ["unshare", "--net", "--fork", "--kill-child", "sleep", "infinity"]
+    with _namespace(argv, None) as it:
+        wait_for(
+            lambda: os.readlink(f"/proc/{it.pid}/ns/net") != os.readlink("/proc/self/ns/net"),
+            "a namespace",
+        )
+        it.run("ip", "link", "set", "lo", "up")
+        yield it
+
+
+# Mounts of its own, then its own root, then nothing: the test goes in and out.
+CHROOT = """
+set -e
+mount --make-rprivate /
+mount -t proc proc "$0/proc"
+mount -t sysfs -o ro sysfs "$0/sys"
+mount -t tmpfs -o mode=755 tmpfs "$0/run"
+mkdir "$0/run/network" "$0/run/lock"
+touch "$0/run/.ready"
+exec chroot "$0" sleep infinity
+"""
+
+
+@contextmanager
+def chroot(system: Path, where: Path, helper: Path) -> Iterator[Host]:
+    """A host without an init: for stacks that need none."""
+    need("unshare", "nsenter", "ip")
+    with debian.copy(system, where) as root:
+        shutil.copy(helper, root / "usr/sbin/networking-config")
+        argv = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child"]
+        with _namespace([*argv, "sh", "-c", CHROOT, str(root)], root) as it:
+            host = Host(it.process, it.pid, root)
+            wait_for(
+                lambda: os.path.exists(f"/proc/{it.pid}/root/run/.ready")
+                and os.readlink(f"/proc/{it.pid}/root") == str(root),
+                "a root of its own",
+            )
+            host.run("ip", "link", "set", "lo", "up")
+            yield host
+
+
+def cable(host: Namespace, other: Namespace, name: str, address: str | None = None) -> None:
+    """A cable from `name` in the host to a link of the same name at the peer, which is up."""
+    subprocess.run(
+        [*("nsenter", "-t", str(other.pid), "--net", "ip", "link", "add", name, "type", "veth"),
+         *("peer", "name", name, "netns", str(host.pid))],
+        check=True,
+    )  # fmt: skip
+    other.run("ip", "link", "set", name, "up")
+    if address:
+        other.run("ip", "address", "add", address, "dev", name)
+
+
+@contextmanager
+def answering(host: Host, target: str) -> Iterator[None]:
+    """Every ping to `target`, ten a second, is answered while the block runs."""
+    host.run("ping", "-c1", "-w10", target)
+    argv = [*host.entry(), "ping", "-n", "-i", "0.1", "-W", "5", target]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        yield
+        time.sleep(0.3)  # so that some are sent after the last change
+    finally:
+        inside = _child(process.pid)  # nsenter passes no signal on
+        if inside:
+            os.kill(inside, signal.SIGINT)
+        try:
+            said = process.communicate(timeout=PATIENCE)[0]
+        finally:
+            process.kill()
+    assert " 0% packet loss" in said, said
+
+
+def everything(stack: ExitStack, system: Path, where: Path, helper: Path) -> tuple[Host, Namespace]:
+    """A chroot host and its peer."""
+    return stack.enter_context(chroot(system, where, helper)), stack.enter_context(peer())
