@@ -33,12 +33,14 @@
 #define ITSELF "libnetcf-change.so"
 
 /*
- * Built with a new glibc, loaded with an old one.  dlsym() moved to another
- * library under a new version; the old name is in both.
+ * Built with a new glibc, loaded with an old one.  glibc 2.34 moved dlsym()
+ * from libdl to libc and has it in its old version, too.  Weak, because a
+ * program on the way to libvirtd may have no libdl, and must run all the same.
  */
 #if defined(__x86_64__) && defined(__GLIBC__)
 __asm__(".symver dlsym, dlsym@GLIBC_2.2.5");
 #endif
+#pragma weak dlsym
 
 /*
  * These came with glibc 2.33.  The core asks them only where the kernel has no
@@ -136,7 +138,7 @@ int ncf_change_rollback(struct netcf *netcf, unsigned int flags)
 /* The function of this name that would have been called without this library. */
 static void real(const char *name, void *ret_function)
 {
-    void *found = dlsym(RTLD_NEXT, name);
+    void *found = dlsym ? dlsym(RTLD_NEXT, name) : NULL;
 
     memcpy(ret_function, &found, sizeof(found));
 }

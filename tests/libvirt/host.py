@@ -21,7 +21,7 @@ ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 DROP_IN = "usr/local/lib/systemd/system/libvirtd.service.d/netcf-change.conf"
 
 # libvirt's error codes.
-OK, INTERNAL, NO_SUPPORT, INVALID_ARG, DENIED, INVALID, NO_INTERFACE = 0, 1, 3, 8, 29, 55, 57
+OK, INTERNAL, NO_SUPPORT, INVALID_ARG, DENIED, INVALID = 0, 1, 3, 8, 29, 55
 
 
 @dataclass(frozen=True)
