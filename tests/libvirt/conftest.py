@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+import netcf_py
 from lib import debian, tree
 from lib.build import REPO, Products
 
@@ -22,6 +25,15 @@ NETCF_PACKAGES = (
     "kmod",
     "libvirt-clients",
     "libvirt-daemon-system",
+    "python3-libvirt",
+)
+
+# Today's, whose interface driver is udev's.
+UDEV_PACKAGES = (
+    "iproute2",
+    "libvirt-clients",
+    "libvirt-daemon-system",
+    "python3-cffi-backend",
     "python3-libvirt",
 )
 
@@ -65,6 +77,24 @@ def host(stock: Host) -> Host:
     return stock
 
 
+@pytest.fixture(scope="session")
+def udev_system() -> Path:
+    """Debian 12: libvirt 9.0.0, which answers that transactions are not supported."""
+    return debian.system(*UDEV_PACKAGES)
+
+
+@contextmanager
+def with_python(system: Path, products: Products, where: Path, net: Host | None = None) -> Iterator[Host]:
+    """Such a host with netcf_py, as it is installed here, in the network of another or its own."""
+    with debian.copy(system, where) as root:
+        install(root, products)
+        configure(root)
+        package = Path(netcf_py.__file__).parent
+        shutil.copytree(package, root / "usr/lib/python3/dist-packages/netcf_py")
+        with running(root, net) as host:
+            yield host
+
+
 def install(root: Path, products: Products) -> None:
     build, below = f"BUILD={products.directory}", f"DESTDIR={root}"
     for target in ("install-libvirt", "install-netcf-transaction"):
@@ -75,6 +105,7 @@ def install(root: Path, products: Products) -> None:
 
 def configure(root: Path) -> None:
     etc = root / "etc"
+    (etc / "network/interfaces.d").mkdir(parents=True, exist_ok=True)
     (etc / "network/interfaces").write_text(INTERFACES)
     (etc / "network/interfaces").chmod(0o640)
     (etc / "network/interfaces.d/eth9").write_text("iface eth9 inet manual\n")
