@@ -73,7 +73,7 @@ def test_two_commands_do_all_the_set_up() -> None:
 
 def test_every_block_is_run_here() -> None:
     """A block that is added to the README needs a test."""
-    assert len(blocks("README.md", "sh")) == 6
+    assert len(blocks("README.md", "sh")) == 7
     assert len(blocks("README.md", "c")) == 1
     assert len(blocks("README.md", "python")) == 1
 
@@ -120,6 +120,16 @@ def test_the_c_program(shell: Shell, root: Path) -> None:
     )
     assert ran.returncode == 1
     assert "there is another transaction running." in ran.stderr
+
+
+def test_the_adapter_is_installed(shell: Shell, tmp_path: Path) -> None:
+    """The libvirt block installs the adapter, and drop-ins that lead to it."""
+    shell.run(block("README.md", "sh", "install-libvirt"), cwd=REPO)
+    library = tmp_path / "prefix/lib/libnetcf-change.so"
+    assert library.exists()
+    for daemon in ("libvirtd", "virtinterfaced"):
+        drop_in = f"prefix/lib/systemd/system/{daemon}.service.d/netcf-change.conf"
+        assert f"\nEnvironment=LD_PRELOAD={library}\n" in (tmp_path / drop_in).read_text()
 
 
 def test_the_python_block(
