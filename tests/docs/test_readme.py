@@ -44,7 +44,7 @@ class Shell:
             "PKG_CONFIG_PATH": str(scratch / "prefix/lib/pkgconfig"),
             "LD_LIBRARY_PATH": str(scratch / "prefix/lib"),
         }
-        self.run(block("README.md", "sh", "make install"), cwd=REPO)
+        self.run(block("README.md", "sh", "make\nsudo make install\n"), cwd=REPO)
 
     def run(self, text: str, cwd: Path | None = None) -> str:
         ran = subprocess.run(
