@@ -7,6 +7,7 @@
 # make install     PREFIX= SBINDIR= LIBDIR= INCLUDEDIR= MANDIR= UNITDIR= DESTDIR=
 #                  INIT='systemd sysv ...': whose boot files, see initscript/places
 # make install-netcf-transaction DIR=   the name under which libnetcf looks for it
+# make install-libvirt UNITDIR=         the adapter for libvirtd, in use when that restarts
 # make fuzz        TIME=60: each fuzz target so many seconds, with clang's libFuzzer
 # make test-lib    the core with its test seam, every symbol visible; the program of short memory
 # make uninstall, make clean
@@ -34,11 +35,11 @@ TEST_CFLAGS ?= -O1 -g
 
 all: helper lib
 helper: $(BUILD)/networking-config
-lib: $(BUILD)/libncf.so $(BUILD)/libncf.a
+lib: $(BUILD)/libncf.so $(BUILD)/libncf.a $(BUILD)/libnetcf-change.so
 test-lib: $(BUILD)/test/libncf-test.so $(BUILD)/test/driver
 
 .PHONY: all helper lib test-lib demo check coverage fuzz proof clean
-.PHONY: install install-boot uninstall uninstall-boot install-netcf-transaction
+.PHONY: install install-boot install-libvirt uninstall uninstall-boot install-netcf-transaction
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
@@ -104,6 +105,19 @@ $(BUILD)/libncf.a: $(LIB_OBJECTS) csrc/ncf.map
 	rm -f $@
 	$(AR) rcs $@ $(BUILD)/lib/libncf.o
 
+# The adapter serves some of the core's own names: in it the core has others.
+SERVED := error change_begin change_commit change_rollback
+
+$(BUILD)/libvirt/core.o: $(LIB_OBJECTS)
+	@mkdir -p $(@D)
+	$(CC) -r -nostdlib -o $@ $^
+	$(OBJCOPY) $(foreach name,$(SERVED),--redefine-sym ncf_$(name)=core_$(name)) $@
+
+$(BUILD)/libnetcf-change.so: $(BUILD)/lib/libvirt/adapter.o $(BUILD)/libvirt/core.o \
+		csrc/libvirt/adapter.map
+	$(CC) -shared -Wl,-soname,libnetcf-change.so -Wl,-z,defs $(BASE_LDFLAGS) $(LDFLAGS) \
+		-Wl,--version-script=csrc/libvirt/adapter.map -o $@ $(filter %.o,$^) -ldl
+
 $(BUILD)/test/libncf-test.so: $(TEST_OBJECTS)
 	$(CC) -shared $(LDFLAGS) -o $@ $^
 
@@ -113,14 +127,16 @@ $(BUILD)/test/driver: tests/lib/driver.c $(BUILD)/libncf.a
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE $(TEST_CFLAGS) -Icsrc $(LDFLAGS) -o $@ $^ $(WRAPPED:%=-Wl,--wrap=%)
 
--include $(LIB_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d)
+-include $(BUILD)/lib/libvirt/adapter.d $(LIB_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d)
 
 # --- installed --------------------------------------------------------------
 
+DROP_INS := $(foreach daemon,libvirtd virtinterfaced,\
+	$(UNITDIR)/$(daemon).service.d/netcf-change.conf)
 MAN_PAGE := $(wildcard docs/man/networking-config.8)
 INSTALLED := $(SBINDIR)/networking-config $(LIBDIR)/libncf.so.0 $(LIBDIR)/libncf.so \
-	$(LIBDIR)/libncf.a $(LIBDIR)/pkgconfig/ncf.pc $(INCLUDEDIR)/ncf.h \
-	$(MANDIR)/man8/networking-config.8
+	$(LIBDIR)/libncf.a $(LIBDIR)/libnetcf-change.so $(LIBDIR)/pkgconfig/ncf.pc \
+	$(INCLUDEDIR)/ncf.h $(MANDIR)/man8/networking-config.8 $(DROP_INS)
 
 # The init systems that this host has.  Where PREFIX is nobody's but the user's,
 # nothing outside it is written.
@@ -137,7 +153,7 @@ each_boot_file = sed -e '/^\#/d' -e '/^[a-z0-9-]* if /d' -e 's|@UNITDIR@|$(UNITD
 install: all install-boot
 	$(INSTALL) -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)
 	$(INSTALL) -m 755 $(BUILD)/networking-config $(DESTDIR)$(SBINDIR)
-	$(INSTALL) -m 755 $(BUILD)/libncf.so.0 $(DESTDIR)$(LIBDIR)
+	$(INSTALL) -m 755 $(BUILD)/libncf.so.0 $(BUILD)/libnetcf-change.so $(DESTDIR)$(LIBDIR)
 	ln -sf libncf.so.0 $(DESTDIR)$(LIBDIR)/libncf.so
 	$(INSTALL) -m 644 $(BUILD)/libncf.a $(DESTDIR)$(LIBDIR)
 	$(INSTALL) -m 644 csrc/ncf.h $(DESTDIR)$(INCLUDEDIR)
@@ -167,6 +183,13 @@ install-netcf-transaction:
 	$(if $(DIR),,$(error say where, e.g. make $@ DIR=/usr/libexec))
 	$(INSTALL) -d $(DESTDIR)$(DIR)
 	ln -sf $(SBINDIR)/networking-config $(DESTDIR)$(DIR)/netcf-transaction.sh
+
+# Only on request: it changes what an installed libvirtd does.
+install-libvirt: install
+	sed 's|@LIBDIR@|$(LIBDIR)|' csrc/libvirt/netcf-change.conf.in >$(BUILD)/netcf-change.conf
+	for file in $(addprefix $(DESTDIR),$(DROP_INS)); do \
+		$(INSTALL) -D -m 644 $(BUILD)/netcf-change.conf $$file || exit; \
+	done
 
 uninstall: uninstall-boot
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))

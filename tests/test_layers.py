@@ -80,7 +80,8 @@ def included(name: str) -> list[str]:
 def test_list_of_sources_is_complete() -> None:
     """Every .c file is in sources.mk, or is the helper's main; none is listed twice or missing."""
     assert sorted(CORE) == sorted(set(CORE))
-    assert sorted(LAYERS) == sorted(str(path.relative_to(CSRC)) for path in CSRC.rglob("*.c"))
+    found = [str(path.relative_to(CSRC)) for path in CSRC.rglob("*.c")]
+    assert sorted(LAYERS) == sorted(path for path in found if not path.startswith("libvirt/"))
 
 
 def rank(header: str) -> int:

@@ -44,14 +44,14 @@ class Shell:
             "PKG_CONFIG_PATH": str(scratch / "prefix/lib/pkgconfig"),
             "LD_LIBRARY_PATH": str(scratch / "prefix/lib"),
         }
-        self.run(block("README.md", "sh", "make install"), cwd=REPO)
+        self.run(block("README.md", "sh", "make\nsudo make install\n"), cwd=REPO)
 
-    def run(self, text: str, cwd: Path | None = None) -> str:
+    def run(self, text: str, cwd: Path | None = None, stdin: int = subprocess.DEVNULL) -> str:
         ran = subprocess.run(
             ["bash", "-c", PRELUDE + text],
             cwd=cwd or self.directory,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             capture_output=True,
             text=True,
         )
@@ -73,7 +73,7 @@ def test_two_commands_do_all_the_set_up() -> None:
 
 def test_every_block_is_run_here() -> None:
     """A block that is added to the README needs a test."""
-    assert len(blocks("README.md", "sh")) == 6
+    assert len(blocks("README.md", "sh")) == 8
     assert len(blocks("README.md", "c")) == 1
     assert len(blocks("README.md", "python")) == 1
 
@@ -93,6 +93,18 @@ def test_an_edit_is_taken_back(shell: Shell, root: Path) -> None:
     steps = block("README.md", "sh", "commit_config").splitlines()[:-1]
     shell.run("\n".join(steps) + "\n" + block("README.md", "sh", "sudo networking-config rollback"))
     assert tree.differences(before, tree.capture(root)) == []
+
+
+def test_a_change_that_rolls_back_by_itself(shell: Shell, helper: Helper, root: Path) -> None:
+    """The line for ssh starts one that its session's end takes back."""
+    reader, writer = os.pipe()
+    shell.run(block("README.md", "sh", "--leash"), stdin=reader)
+    os.close(reader)
+    assert "rolls back 30 s after" in helper.run("status", root=root).stdout
+    shell.run("networking-config extend 300")
+    assert re.search(r"rolls back by itself in (300|2\d\d) s", helper.run("status", root=root).stdout)
+    shell.run("networking-config commit_config")
+    os.close(writer)
 
 
 def test_a_directory_that_looks_like_a_host(shell: Shell) -> None:
@@ -120,6 +132,16 @@ def test_the_c_program(shell: Shell, root: Path) -> None:
     )
     assert ran.returncode == 1
     assert "there is another transaction running." in ran.stderr
+
+
+def test_the_adapter_is_installed(shell: Shell, tmp_path: Path) -> None:
+    """The libvirt block installs the adapter, and drop-ins that lead to it."""
+    shell.run(block("README.md", "sh", "install-libvirt"), cwd=REPO)
+    library = tmp_path / "prefix/lib/libnetcf-change.so"
+    assert library.exists()
+    for daemon in ("libvirtd", "virtinterfaced"):
+        drop_in = f"prefix/lib/systemd/system/{daemon}.service.d/netcf-change.conf"
+        assert f"\nEnvironment=LD_PRELOAD={library}\n" in (tmp_path / drop_in).read_text()
 
 
 def test_the_python_block(

@@ -32,6 +32,10 @@ class Products:
         return self.directory / "libncf.a"
 
     @property
+    def adapter(self) -> Path:
+        return self.directory / "libnetcf-change.so"
+
+    @property
     def test_library(self) -> Path:
         return self.directory / "test" / "libncf-test.so"
 

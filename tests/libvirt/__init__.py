@@ -1,0 +1,1 @@
+"""Tests with a real libvirtd, in Debian systems of their own; they need root."""
