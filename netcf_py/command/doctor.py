@@ -104,10 +104,6 @@ def doctor_command(call: Call, no_rehearsal: bool) -> None:
         *_state(call),
         _reserve(call),
         *_scope(call, present),
-        Finding(
-            "deadline", NOTE, "no guard in this version: netcf try itself holds the countdown",
-            "do not end it with kill -9; the next boot is behind it",
-        ),
     ]  # fmt: skip
     if not no_rehearsal:
         findings.append(_rehearsal(call))

@@ -71,7 +71,8 @@ def _lines(call: Call, status: ChangeStatus) -> list[str]:
         lines.append("  token     a commit needs it")
     if status.deadline is not None:
         lines.append(f"  deadline  {span(status.deadline)} after the start, {left(status)}")
-        lines.append("            only the netcf try that set it acts on it; then, the next boot")
+        if not status.guarded:
+            lines.append("            no guard watches it: the next boot is behind it")
     how = " as announced" if status.on_write else ""
     lines.append(f"  saved     {paths(status.files)}, {size(status.bytes)}{how}")
     if status.refused:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """``netcf try``: a change that takes itself back unless somebody keeps it.
 
-This process holds the countdown.  MUST put the configuration back whatever
-happens between start and the answer, before it says a word about it: the
-terminal may be gone.  Only the next boot is behind it if it is killed with -9.
+This process holds the countdown, and the guard of the change's deadline is behind
+it should it be killed.  MUST put the configuration back whatever happens between
+start and the answer, before it says a word about it: the terminal may be gone.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from .words import plural, printable
 __all__ = ["try_command"]
 
 CHECKING = 45
+# The guard comes later: by then a command that hangs is killed and edits no more.
+GUARD_LATER = 5
 KEEP = ("", "y", "yes", "keep")
 
 
@@ -56,7 +58,7 @@ class _Checks(click.ParamType):  # type: ignore[type-arg]  # not generic before 
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )  # fmt: skip
 @click.option(
-    "-t", "--timeout", type=click.IntRange(1, 30 * 24 * 3600), default=120, show_default=True,
+    "-t", "--timeout", type=click.IntRange(1, 30 * 24 * 3600 - GUARD_LATER), default=120, show_default=True,
     metavar="SECONDS", help="Roll back when so much has passed since the start.",
 )  # fmt: skip
 @click.option("-n", "--note", help="Why; shown by status.  Default: the command.")
@@ -127,7 +129,7 @@ class _Trial:
         """Do all of it; the exit status."""
         self._watch.block()
         try:
-            self._ncf.change_start(note=note, token=secret, deadline=timeout)
+            self._ncf.change_start(note=note, token=secret, deadline=timeout + GUARD_LATER)
         except BaseException:
             self._watch.unblock()
             raise

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import Any
 
 import pytest
 
 from lib import tree
 
-from .conftest import INTERFACES, Netcf
+from .conftest import INTERFACES, PATIENCE, Netcf
 
 ASKED = "Keep it?"
 
@@ -203,12 +204,15 @@ def test_another_session_may_decide(
     assert edited(netcf) == (command == "commit")
 
 
-def test_killed_it_leaves_the_change_to_boot(netcf: Netcf, terminal: Any, helper: Any) -> None:
-    """After kill -9 the change stays open, and boot takes it back."""
-    screen = terminal("try", "--", "sh", "-c", edit(netcf))
+def test_killed_it_leaves_the_change_to_the_guard(netcf: Netcf, terminal: Any) -> None:
+    """After kill -9 the change stays open until the guard takes it back at the deadline."""
+    screen = terminal("try", "-t", "3", "--", "sh", "-c", edit(netcf))
     screen.wait_for(ASKED)
+    assert netcf.json("status")["change"]["guarded"]
     os.kill(screen.pid, signal.SIGKILL)
     assert screen.status() == -signal.SIGKILL
-    assert edited(netcf) and netcf.open()
-    helper.run("start", root=netcf.root, check=True)
-    assert not edited(netcf) and not netcf.open()
+    end = time.monotonic() + PATIENCE
+    while netcf.open():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert not edited(netcf)
