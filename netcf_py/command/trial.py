@@ -58,8 +58,8 @@ class _Checks(click.ParamType):  # type: ignore[type-arg]  # not generic before 
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )  # fmt: skip
 @click.option(
-    "-t", "--timeout", type=click.IntRange(1, 30 * 24 * 3600 - GUARD_LATER), default=120, show_default=True,
-    metavar="SECONDS", help="Roll back when so much has passed since the start.",
+    "-t", "--timeout", type=click.IntRange(1, 30 * 24 * 3600 - GUARD_LATER), default=120,
+    show_default=True, metavar="SECONDS", help="Roll back when so much has passed since the start.",
 )  # fmt: skip
 @click.option("-n", "--note", help="Why; shown by status.  Default: the command.")
 @click.option("--check-gateway", is_flag=True, help="A default gateway must answer a ping.")
