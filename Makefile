@@ -232,7 +232,7 @@ unexport PYTHONPATH PYTHONHOME
 IN_VENV := MAKEFLAGS= $(VENV)/bin
 
 PACKAGE := pyproject.toml setup.py build_ffi.py MANIFEST.in Makefile VERSION \
-	$(wildcard netcf_py/*.py netcf_py/*.pyi csrc/*.c csrc/*.h csrc/interface/* csrc/ncf.map csrc/sources.mk) $(shell find initscript -type f)
+	$(wildcard netcf_py/*.py netcf_py/command/*.py netcf_py/*.pyi csrc/*.c csrc/*.h csrc/interface/* csrc/ncf.map csrc/sources.mk) $(shell find initscript -type f)
 
 PIP_INSTALL := $(IN_VENV)/pip install --quiet --disable-pip-version-check
 

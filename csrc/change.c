@@ -750,6 +750,24 @@ void change_not_back(int root, char *text, size_t size)
     memmove(text, text + n, strlen(text + n) + 1);
 }
 
+int change_list(int root, struct snapshot *s, struct scope *next, const struct scope **ret_scope,
+                struct listing *ret, struct error *err)
+{
+    AUTO_DIRS dirs;
+    int there = change_read(root, s, NULL, err);
+
+    dirs_init(&dirs, root);
+    if (there < 0)
+        return -1;
+    *ret_scope = there ? &s->scope : next;
+    if (there)
+        return snapshot_list_live(s, &dirs, ret, err);
+    return scope_read(next, &dirs, err) ||
+                   listing_of_scope(ret, next, &dirs, LISTING_COMPARE, err)
+               ? -1
+               : 0;
+}
+
 int change_scope(int root, struct scope *ret, struct error *err)
 {
     AUTO_DIRS dirs;

@@ -54,6 +54,9 @@ int change_diff(int root, struct snapshot *s, struct listing *live, struct diffe
                 struct error *err);
 /* What the last rollback of this boot could not bring back; "" if nothing. */
 void change_not_back(int root, char *text, size_t size);
+/* What is in scope now, by the open change's scope, else by the next start's: *ret_scope. */
+int change_list(int root, struct snapshot *s, struct scope *next, const struct scope **ret_scope,
+                struct listing *ret, struct error *err);
 /* The scope of the next start. */
 int change_scope(int root, struct scope *ret, struct error *err);
 

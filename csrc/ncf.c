@@ -343,6 +343,41 @@ int ncf_change_scope(struct netcf *ncf, struct ncf_pattern **ret_patterns, size_
     return 0;
 }
 
+static const char *why(const struct scope *scope, const struct entry *e)
+{
+    const struct pattern *p = scope_why(scope, e->path);
+
+    return p ? p->text : "";
+}
+
+int ncf_scope_list(struct netcf *ncf, struct ncf_scope_file **ret_files, size_t *ret_count)
+{
+    AUTO_SNAPSHOT s = { .fd = -1 };
+    AUTO_SCOPE next = { 0 };
+    AUTO_LISTING live = { 0 };
+    const struct scope *scope;
+    struct list list = { 0 };
+    size_t strings = 0, n = 0;
+
+    if (begin(ncf, 0, 0))
+        return -1;
+    if (!ret_files || !ret_count)
+        return no_pointer(ncf);
+    if (change_list(ncf->root, &s, &next, &scope, &live, &ncf->err))
+        return -1;
+    for (const struct entry *e = live.entry; e < live.entry + live.count; e++)
+        strings += strlen(e->path) + strlen(why(scope, e)) + 2;
+    if (list_make(ncf, &list, live.count, sizeof(**ret_files), strings))
+        return -1;
+    *ret_files = (struct ncf_scope_file *)(void *)list.block;
+    for (const struct entry *e = live.entry; e < live.entry + live.count; e++)
+        if (!e->context)
+            (*ret_files)[n++] = (struct ncf_scope_file){ e->type, list_string(&list, e->path),
+                                                         list_string(&list, why(scope, e)) };
+    *ret_count = n;
+    return 0;
+}
+
 static struct ncf_difference describe(const struct difference *d, struct list *list)
 {
     return (struct ncf_difference){

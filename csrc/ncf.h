@@ -164,6 +164,14 @@ struct ncf_pattern {
     const char *pattern;
 };
 
+/* One path in scope. */
+struct ncf_scope_file {
+    char type;             /* what is there now: 'f', 'd', 'l', 's' or '-', as below */
+    const char *path;
+    const char *pattern;   /* the first that takes it, or names in it; "" if it
+                              was announced */
+};
+
 /* One path that is not as it was at start. */
 struct ncf_difference {
     int kind;              /* NCF_DIFF_... */
@@ -308,6 +316,13 @@ int ncf_change_status(struct netcf *ncf, struct ncf_change_status *ret_status);
  * *ret_patterns is one block for ncf_free().
  */
 int ncf_change_scope(struct netcf *ncf, struct ncf_pattern **ret_patterns, size_t *ret_count);
+
+/*
+ * The paths that are in scope now, sorted: what the next start would save, or
+ * what a rollback of the open change would look at.  Takes no lock and writes
+ * nothing.  *ret_files is one block for ncf_free().
+ */
+int ncf_scope_list(struct netcf *ncf, struct ncf_scope_file **ret_files, size_t *ret_count);
 
 /*
  * What differs now from the snapshot, sorted by path; equal content with equal

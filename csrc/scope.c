@@ -352,6 +352,19 @@ bool scope_covers(const struct scope *s, const char *path)
     return taken;
 }
 
+const struct pattern *scope_why(const struct scope *s, const char *path)
+{
+    for (const struct pattern *p = s->pattern; p < s->pattern + s->count; p++) {
+        size_t parts;
+
+        if (!p->exclude &&
+            (pattern_takes(p, path) || (parts_matched(p, path, &parts) == parts &&
+                                        parts + !p->deep == p->parts)))
+            return p;
+    }
+    return NULL;
+}
+
 void scope_free(struct scope *s)
 {
     free(s->pattern);

@@ -33,6 +33,8 @@ int scope_read(struct scope *s, struct dirs *dirs, struct error *err);
 bool scope_excludes(const struct scope *s, const char *path);
 /* Whether `path` is what an including pattern takes and no excluding one leaves out. */
 bool scope_covers(const struct scope *s, const char *path);
+/* The first pattern that takes `path`, or names in it, if it is a directory; NULL if none does. */
+const struct pattern *scope_why(const struct scope *s, const char *path);
 /* One part against one name, byte by byte, whatever the locale. */
 bool scope_part_matches(const char *part, const char *name);
 bool scope_part_is_wild(const char *part);

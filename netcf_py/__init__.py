@@ -55,6 +55,7 @@ from .records import (
     InterfaceChange,
     Metadata,
     Pattern,
+    ScopeFile,
 )
 
 __version__: str = version()
@@ -95,6 +96,7 @@ __all__ = [
     "OutOfMemory",
     "Pattern",
     "ProgramError",
+    "ScopeFile",
     "UseAfterClose",
     "WrongToken",
     "__version__",

@@ -39,6 +39,7 @@ from .records import (
     InterfaceChange,
     Metadata,
     Pattern,
+    ScopeFile,
     StartOptions,
 )
 
@@ -168,6 +169,9 @@ class Handle:
     def scope(self) -> list[Pattern]:
         return self._list(lib.ncf_change_scope, "struct ncf_pattern **", _pattern)
 
+    def scope_list(self) -> list[ScopeFile]:
+        return self._list(lib.ncf_scope_list, "struct ncf_scope_file **", _scope_file)
+
     def diff(self) -> list[Difference]:
         return self._list(lib.ncf_change_diff, "struct ncf_difference **", _difference)
 
@@ -291,6 +295,10 @@ def _interface(c: Any) -> Interface:
 
 def _pattern(c: Any) -> Pattern:
     return Pattern(_path(c.pattern), bool(c.exclude))
+
+
+def _scope_file(c: Any) -> ScopeFile:
+    return ScopeFile(_path(c.path), FileType(c.type.decode("ascii")), _path(c.pattern) or None)
 
 
 def _difference(c: Any) -> Difference:

@@ -21,6 +21,7 @@ from .records import (
     Discarded,
     Interface,
     Pattern,
+    ScopeFile,
     StartOptions,
 )
 
@@ -252,6 +253,17 @@ class Netcf:
             FileError: A scope file can't be read or trusted.
         """
         return self._handle.scope()
+
+    def scope_list(self) -> list[ScopeFile]:
+        """Return the paths that are in scope now, sorted, and why each is.
+
+        They are what the next start would save, or what a rollback of the open
+        change would look at.
+
+        Raises:
+            FileError: A scope file or a directory can't be read or trusted.
+        """
+        return self._handle.scope_list()
 
     def diff(self) -> list[Difference]:
         """Return what differs now from the snapshot, sorted by path.

@@ -21,6 +21,7 @@ __all__ = [
     "InterfaceChange",
     "Metadata",
     "Pattern",
+    "ScopeFile",
     "StartOptions",
 ]
 
@@ -155,6 +156,17 @@ class Pattern:
     pattern: str
     exclude: bool
     """Whether it leaves out what it matches."""
+
+
+@dataclass(frozen=True)
+class ScopeFile:
+    """One path in scope."""
+
+    path: str
+    type: FileType
+    """What is there now."""
+    pattern: str | None
+    """The first that takes it, or names in it; None if it was announced."""
 
 
 @dataclass(frozen=True)

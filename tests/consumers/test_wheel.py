@@ -20,6 +20,7 @@ PUBLIC_FILES = {
     "netcf_py/_netcf.abi3.so",
     "netcf_py/_netcf.pyi",
     "netcf_py/bin/networking-config",
+    *(f"netcf_py/command/{path.name}" for path in REPO.glob("netcf_py/command/*.py")),
     "netcf_py/errors.py",
     "netcf_py/functions.py",
     "netcf_py/include/ncf.h",

@@ -62,6 +62,7 @@ def test_null_handle_is_refused_by_every_call(core: Core) -> None:
         lib = core.lib
         status, result = ncf.StatusStruct(), ncf.ResultStruct()
         patterns, count = ctypes.POINTER(ncf.PatternStruct)(), ctypes.c_size_t()
+        files = ctypes.POINTER(ncf.ScopeFileStruct)()
         differences = ctypes.POINTER(ncf.DifferenceStruct)()
         discarded = ctypes.POINTER(ncf.DiscardedStruct)()
         ref = ctypes.byref
@@ -70,6 +71,7 @@ def test_null_handle_is_refused_by_every_call(core: Core) -> None:
             lib.ncf_change_set_options(None, None),
             lib.ncf_change_status(None, ref(status)),
             lib.ncf_change_scope(None, ref(patterns), ref(count)),
+            lib.ncf_scope_list(None, ref(files), ref(count)),
             lib.ncf_change_diff(None, ref(differences), ref(count)),
             lib.ncf_change_announce(None, b"etc/hosts"),
             lib.ncf_change_result(None, ref(result)),
@@ -81,7 +83,7 @@ def test_null_handle_is_refused_by_every_call(core: Core) -> None:
 
     ended = forks.run(calls)
     assert ended.signal == 0
-    assert ended.value == [-1] * 12
+    assert ended.value == [-1] * 13
 
 
 def test_null_handle_has_an_error_code(core: Core) -> None:
@@ -111,10 +113,11 @@ def test_init_needs_somewhere_to_put_the_handle(core: Core, root: Path) -> None:
         lambda lib, handle: lib.ncf_change_result(handle, None),
         lambda lib, handle: lib.ncf_change_diff(handle, None, None),
         lambda lib, handle: lib.ncf_change_scope(handle, None, None),
+        lambda lib, handle: lib.ncf_scope_list(handle, None, None),
         lambda lib, handle: lib.ncf_discarded_list(handle, None, None),
         lambda lib, handle: lib.ncf_change_announce(handle, None),
     ],
-    ids=["status", "result", "diff", "scope", "discarded_list", "announce"],
+    ids=["status", "result", "diff", "scope", "scope_list", "discarded_list", "announce"],
 )
 def test_null_arguments_are_refused(core: Core, root: Path, call) -> None:  # type: ignore[no-untyped-def]
     """A NULL argument that is needed is NCF_EOTHER, not a crash."""

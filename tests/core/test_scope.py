@@ -106,6 +106,42 @@ def test_scope_lists_the_default_patterns(core: Core, root: Path) -> None:
     assert Pattern(True, b"etc/NetworkManager/system-connections/*~") in found
 
 
+def test_scope_list_says_which_pattern_took_a_path(core: Core, root: Path) -> None:
+    """Each path in scope is listed with the pattern that takes it, or names in it."""
+    tree.write(root, "etc/systemd/network/10-eth2.network.d/mtu.conf")
+    tree.write(root, "etc/netplan/README")
+    tree.write(root, "etc/netplan/b.yaml")
+    tree.write(root, "etc/hosts")
+    conf(root, "!etc/netplan/b*\netc/hosts\n")
+    os.symlink("b.yaml", root / "etc/netplan/a.yaml")
+    with core.open(root) as handle:
+        found = handle.scope_list()
+        assert found == [
+            (b"f", b"etc/hosts", b"etc/hosts"),
+            (b"d", b"etc/netplan", b"etc/netplan/*.yaml"),
+            (b"l", b"etc/netplan/a.yaml", b"etc/netplan/*.yaml"),
+            (b"d", b"etc/systemd/network", b"etc/systemd/network/**"),
+            (b"d", b"etc/systemd/network/10-eth2.network.d", b"etc/systemd/network/**"),
+            (b"f", b"etc/systemd/network/10-eth2.network.d/mtu.conf", b"etc/systemd/network/**"),
+        ]
+
+
+def test_scope_list_follows_the_open_change(core: Core, root: Path) -> None:
+    """While a change is open its own scope counts, and what was announced has no pattern."""
+    conf(root, "etc/hosts\n")
+    tree.write(root, "etc/hosts")
+    core.start(root)
+    conf(root, "")
+    with core.open(root) as handle:
+        assert handle.scope_list() == [(b"f", b"etc/hosts", b"etc/hosts")]
+    core.rollback(root)
+    core.start(root, ncf.START_ON_WRITE)
+    with core.open(root) as handle:
+        handle.announce("etc/hosts")
+        handle.announce("etc/other")
+        assert handle.scope_list() == [(b"f", b"etc/hosts", b""), (b"-", b"etc/other", b"")]
+
+
 def test_scope_file_adds_a_pattern(core: Core, root: Path) -> None:
     """A line of scope.d takes in a file, with or without a leading slash."""
     conf(root, "/etc/hosts\netc/resolv.conf\n")

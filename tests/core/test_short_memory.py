@@ -46,7 +46,7 @@ def test_every_allocation_fails(
 
 
 @FAULTS
-@pytest.mark.parametrize("reader", ["status", "diff", "scope", "list"])
+@pytest.mark.parametrize("reader", ["status", "diff", "scope", "files", "list"])
 def test_readers_with_short_memory(
     core: Core, program: Driver, fast_dir: Path, reader: str, fault: str
 ) -> None:

@@ -138,6 +138,7 @@ static int run(struct netcf *ncf, const char *operation)
 {
     struct ncf_difference *differences;
     struct ncf_discarded *discarded;
+    struct ncf_scope_file *files;
     struct ncf_pattern *patterns;
     struct ncf_change_status status;
     size_t n;
@@ -159,6 +160,8 @@ static int run(struct netcf *ncf, const char *operation)
         return ncf_change_status(ncf, &status);
     if (!strcmp(operation, "diff") && (r = ncf_change_diff(ncf, &differences, &n)) == 0)
         ncf_free(differences);
+    else if (!strcmp(operation, "files") && (r = ncf_scope_list(ncf, &files, &n)) == 0)
+        ncf_free(files);
     else if (!strcmp(operation, "scope") && (r = ncf_change_scope(ncf, &patterns, &n)) == 0)
         ncf_free(patterns);
     else if (!strcmp(operation, "list") && (r = ncf_discarded_list(ncf, &discarded, &n)) == 0)

@@ -88,6 +88,10 @@ class PatternStruct(ctypes.Structure):
     _fields_ = [("exclude", c_int), ("pattern", c_char_p)]
 
 
+class ScopeFileStruct(ctypes.Structure):
+    _fields_ = [("type", c_char), ("path", c_char_p), ("pattern", c_char_p)]
+
+
 class DifferenceStruct(ctypes.Structure):
     _fields_ = [
         ("kind", c_int),
@@ -137,6 +141,7 @@ def check_header(header: Path) -> None:
         "ncf_change_options": OptionsStruct,
         "ncf_change_status": StatusStruct,
         "ncf_pattern": PatternStruct,
+        "ncf_scope_file": ScopeFileStruct,
         "ncf_difference": DifferenceStruct,
         "ncf_discarded": DiscardedStruct,
         "ncf_change_result": ResultStruct,
@@ -265,6 +270,7 @@ class Core:
             ("ncf_change_set_options", c_int, [handle, POINTER(OptionsStruct)]),
             ("ncf_change_status", c_int, [handle, POINTER(StatusStruct)]),
             ("ncf_change_scope", c_int, [handle, POINTER(POINTER(PatternStruct)), POINTER(c_size_t)]),
+            ("ncf_scope_list", c_int, [handle, POINTER(POINTER(ScopeFileStruct)), POINTER(c_size_t)]),
             ("ncf_change_diff", c_int, [handle, POINTER(POINTER(DifferenceStruct)), POINTER(c_size_t)]),
             ("ncf_change_announce", c_int, [handle, c_char_p]),
             ("ncf_change_result", c_int, [handle, POINTER(ResultStruct)]),
@@ -430,6 +436,15 @@ class Ncf:
         count = c_size_t()
         self._check(self.core.lib.ncf_change_scope(self.handle, byref(rows), byref(count)))
         found = [Pattern(bool(rows[i].exclude), rows[i].pattern) for i in range(count.value)]
+        self.core.lib.ncf_free(rows)
+        return found
+
+    def scope_list(self) -> list[tuple[bytes, bytes, bytes]]:
+        """Type, path and pattern of what is in scope now."""
+        rows = POINTER(ScopeFileStruct)()
+        count = c_size_t()
+        self._check(self.core.lib.ncf_scope_list(self.handle, byref(rows), byref(count)))
+        found = [(rows[i].type, rows[i].path, rows[i].pattern) for i in range(count.value)]
         self.core.lib.ncf_free(rows)
         return found
 

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What every command has: ``--root``, ``--json``, an exit status, one way to fail."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Callable, NoReturn, TypeVar
+
+import click
+
+from ..errors import InvalidOperation, NetcfError
+from ..netcf import Netcf
+from .words import printable
+
+if TYPE_CHECKING:
+    from ..records import ChangeResult
+
+__all__ = [
+    "DONE", "FAILED", "INVALID_STATE", "USAGE", "Call", "command", "figures", "root_option",
+    "say_notice", "token",
+]  # fmt: skip
+
+DONE, FAILED, USAGE, INVALID_STATE = 0, 1, 2, 199
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+root_option = click.option(
+    "--root", type=click.Path(), metavar="DIR",
+    help="Work on the host below DIR instead of /.",
+)  # fmt: skip
+
+
+class Call:
+    """One run of a command: the host, and how it answers."""
+
+    def __init__(self, ncf: Netcf, as_json: bool) -> None:
+        self.ncf = ncf
+        self.as_json = as_json
+
+    def path(self, path: str) -> str:
+        """Return a path beneath the root as a person would name it."""
+        return printable(os.path.join(self.ncf.root, path))
+
+    def answer(self, values: dict[str, Any], say: Callable[[], None]) -> None:
+        """Print `values` where JSON was asked for; else let `say` print for people."""
+        if self.as_json:
+            print_json(values)
+        else:
+            say()
+
+
+def print_json(values: dict[str, Any]) -> None:
+    """Print one object on one line.  Bytes that are no text stay as lone surrogates, escaped."""
+    import json
+
+    click.echo(json.dumps(values))
+
+
+def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a command of a function whose first argument is a `Call`."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        @functools.wraps(function)
+        def run(root: str | None, as_json: bool, **arguments: Any) -> Any:
+            where = root or click.get_current_context().obj or "/"
+            try:
+                with Netcf(where) as ncf:
+                    return function(Call(ncf, as_json), **arguments)
+            except NetcfError as error:
+                fail(name, error, as_json)
+
+        json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
+        made: Callable[[Callable[..., Any]], click.Command] = click.command(name, **settings)
+        return made(root_option(json_option(run)))
+
+    return decorate
+
+
+def fail(name: str, error: NetcfError, as_json: bool) -> NoReturn:
+    """Say what failed and exit."""
+    if as_json:
+        said = {"code": error.code, "message": error.message, "details": error.details}
+        print_json({"error": said})
+    else:
+        click.echo(f"netcf {name}: {printable(error.details or error.message)}", err=True)
+    sys.exit(INVALID_STATE if isinstance(error, InvalidOperation) else FAILED)
+
+
+def token(file: str | None) -> str | None:
+    """Return the token: from `file`, ``-`` for standard input, else from the environment.
+
+    A secret is not for the command line, where every user of the host reads it.
+    """
+    if file is None:
+        return os.environ.get("NETWORKING_CONFIG_TOKEN") or None
+    try:
+        with click.open_file(file, encoding="utf-8", errors="surrogateescape") as opened:
+            return opened.readline().rstrip("\n") or None
+    except OSError as error:
+        raise click.UsageError(f"--token-file: {error}") from error
+
+
+def token_option(function: _Function) -> _Function:
+    """Add ``--token-file``."""
+    return click.option(
+        "--token-file", type=click.Path(), metavar="FILE",
+        help="The change's token is in FILE (-: standard input);"
+        " else in $NETWORKING_CONFIG_TOKEN.",
+    )(function)  # fmt: skip
+
+
+def figures(result: ChangeResult) -> dict[str, Any]:
+    """Return what was put back, for JSON."""
+    return {
+        "changed": result.changed,
+        "added": result.added,
+        "removed": result.removed,
+        "metadata": result.metadata,
+        "failed": result.failed,
+        "discarded": result.discarded,
+        "notice": result.notice,
+    }
+
+
+def say_notice(result: ChangeResult) -> None:
+    """Say what a person should know although the call succeeded."""
+    if result.notice:
+        click.echo(f"Note: {printable(result.notice)}", err=True)
