@@ -73,7 +73,7 @@ def test_two_commands_do_all_the_set_up() -> None:
 
 def test_every_block_is_run_here() -> None:
     """A block that is added to the README needs a test."""
-    assert len(blocks("README.md", "sh")) == 7
+    assert len(blocks("README.md", "sh")) == 8
     assert len(blocks("README.md", "c")) == 1
     assert len(blocks("README.md", "python")) == 1
 
