@@ -7,7 +7,7 @@ import os
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from proof.blocks.images import Configuration, Disk
 from proof.blocks.recovery import Violation, recover
 from proof.blocks.scenarios import Expectation, Recording
 
-__all__ = ["Report", "run"]
+__all__ = ["Plan", "Report", "run"]
 
 # Recoveries that are themselves recorded and cut.
 SECOND_CUTS = 4
@@ -33,7 +33,6 @@ class Report:
 
     configuration: str
     requests: int = 0
-    flushes: int = 0
     states: int = 0  # distinct contents of the disk
     outcomes: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
@@ -45,11 +44,9 @@ class Plan:
 
     configuration: Configuration
     helper: Helper
-    work: Path
     seed: int
     states: int  # at least so many, if there are
-    shares: int
-    stop: bool  # at the first violation
+    stop: bool = False  # at the first violation
 
 
 def visit(recording: Recording, disk: Disk, plan: Plan, round: int) -> Iterator[Cut]:
@@ -65,9 +62,9 @@ def visit(recording: Recording, disk: Disk, plan: Plan, round: int) -> Iterator[
 
 
 def distinct(
-    plan: Plan, recordings: list[Recording], copy: Path
-) -> Iterator[tuple[int, Recording, Disk, Cut, Expectation]]:
-    """Every distinct state, with its number; the same ones in each process."""
+    plan: Plan, recordings: list[Recording], copy: Path, report: Report
+) -> Iterator[tuple[Recording, Disk, Cut, Expectation]]:
+    """Every distinct state; the report counts them."""
     seen: set[int] = set()
     examined: set[tuple[int, Expectation]] = set()
     round = fruitless = 0
@@ -80,41 +77,34 @@ def distinct(
                     number = disk.number(cut.pieces)
                     expectation = recording.expected(cut.time)
                     seen.add(number)
+                    report.states = len(seen)
                     if (number, expectation) not in examined:
                         examined.add((number, expectation))
-                        yield number, recording, disk, cut, expectation
+                        yield recording, disk, cut, expectation
             finally:
                 disk.close()
         round += 1
         fruitless = fruitless + 1 if len(seen) == before else 0
 
 
-def record_all(plan: Plan) -> list[Recording]:
-    """All scenarios, and the recoveries from some cuts in them."""
-    recordings = scenarios.record(plan.configuration, plan.helper, plan.work)
-    chance = random.Random(f"{plan.seed} second cuts")
-    first = [recording for recording in recordings if recording.name != "start"]
-    for number in range(SECOND_CUTS):
-        recordings.append(second_cut(plan, chance, chance.choice(first), number))
-    return recordings
-
-
-def second_cut(plan: Plan, chance: random.Random, first: Recording, number: int) -> Recording:
-    """Cut the power somewhere while a change is open, recover, and record that."""
-    image = plan.work / f"second-{number}"
+def second_cut(plan: Plan, recordings: list[Recording], number: int, work: Path) -> Recording:
+    """Cut the power somewhere while a change is open, and record the recovery."""
+    chance = random.Random(f"{plan.seed} second cut {number}")
+    first = chance.choice([recording for recording in recordings if recording.opened()])
+    image = work / f"second-{number}"
     disk = Disk(first.image, image.with_suffix(".disk"))
     try:
-        time = chance.randint(first.opened(), len(first.requests) - 1)
+        time = chance.randrange(first.opened(), len(first.requests))
         for epoch in cuts.epochs(first.requests):
             if epoch.start + len(epoch.requests) > time:
                 break
             disk.write(epoch.cut(len(epoch.requests)).pieces)
         cut = next(cuts.samples(epoch, chance, plan.configuration.atom))
         disk.copy(image, cut.pieces)
-        trial = image.with_suffix(".trial")
-        disk.copy(trial, cut.pieces)
     finally:
         disk.close()
+    trial = image.with_suffix(".trial")
+    images.duplicate(image, trial)
     root = images.mountpoint(trial)
     with images.attached(plan.configuration, trial) as mount:
         outcome = recover(mount, root, plan.helper, first.trees, first.expected(cut.time))
@@ -124,56 +114,41 @@ def second_cut(plan: Plan, chance: random.Random, first: Recording, number: int)
     )
 
 
-def examine(plan: Plan, recordings: list[Recording], share: int) -> Report:
-    """Recover from every state that falls to this share."""
-    report = Report(plan.configuration.name)
-    target = plan.work / f"target-{share}"
+def _run(plan: Plan, report: Report, work: Path) -> None:
+    recordings = scenarios.record(plan.configuration, plan.helper, work)
+    for number in range(SECOND_CUTS):
+        try:
+            recordings.append(second_cut(plan, recordings, number, work))
+        except Violation as violation:
+            report.violations.append(f"{plan.configuration}, second cut {number}: {violation}")
+    report.requests = sum(len(recording.requests) for recording in recordings)
+    target = work / "target"
     with open(target, "wb") as file:
         file.truncate(plan.configuration.size)
-    numbers = set()
+    root = images.mountpoint(target)
     with images.attached(plan.configuration, target) as mount:
-        states = distinct(plan, recordings, plan.work / f"copy-{share}")
-        for count, (number, recording, disk, cut, expectation) in enumerate(states):
-            numbers.add(number)
-            if count % plan.shares != share:
-                continue
+        for recording, disk, cut, expectation in distinct(plan, recordings, work / "copy", report):
             disk.copy(target, cut.pieces)
             try:
-                root = images.mountpoint(target)
                 outcome = recover(mount, root, plan.helper, recording.trees, expectation)
                 report.outcomes[outcome] += 1
             except (Violation, OSError) as violation:
-                where = f"{plan.configuration}, {recording.name}, cut at {cut.time}"
+                where = f"{plan.configuration}, {recording.name}, cut at {cut.time} of {len(recording.requests)}"
                 report.violations.append(f"{where}: {violation}")
                 if plan.stop:
-                    break
-    report.states = len(numbers)
+                    return
+
+
+def _report(plan: Plan) -> Report:
+    report = Report(plan.configuration.name)
+    shm = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with tempfile.TemporaryDirectory(prefix="ncf-cuts-", dir=shm) as work:
+        _run(plan, report, Path(work))
     return report
 
 
-def run(
-    configuration: Configuration,
-    helper: Helper,
-    seed: int,
-    states: int,
-    shares: int = os.cpu_count() or 1,
-    stop: bool = False,
-) -> Report:
-    """Cut the power at least `states` times on this configuration."""
-    shm = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    with tempfile.TemporaryDirectory(prefix="ncf-cuts-", dir=shm) as work, ProcessPoolExecutor(
-        shares, multiprocessing.get_context("fork"), machine.enter_namespace
-    ) as pool:
-        plan = Plan(configuration, helper, Path(work), seed, states, shares, stop)
-        recordings = pool.submit(record_all, plan).result()
-        parts = list(pool.map(examine, [plan] * shares, [recordings] * shares, range(shares)))
-        report = Report(configuration.name)
-        report.states = max(part.states for part in parts)
-        report.requests = sum(len(recording.requests) for recording in recordings)
-        report.flushes = sum(
-            request.flush for recording in recordings for request in recording.requests
-        )
-        for part in parts:
-            report.outcomes += part.outcomes
-            report.violations += part.violations
-        return report
+def run(plans: Iterable[Plan], jobs: int) -> Iterator[Report]:
+    """Carry out the plans, several at a time; their reports in the same order."""
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(jobs, fork, machine.enter_namespace) as pool:
+        yield from pool.map(_report, plans)
