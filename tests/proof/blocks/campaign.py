@@ -12,12 +12,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.helper import Helper
 from proof.blocks import cuts, images, machine, scenarios
 from proof.blocks.cuts import Cut
 from proof.blocks.images import Configuration, Disk
 from proof.blocks.recovery import Violation, recover
-from proof.blocks.scenarios import Expectation, Recording
+from proof.blocks.scenarios import Expectation, Programs, Recording
 
 __all__ = ["Plan", "Report", "run"]
 
@@ -37,13 +36,22 @@ class Report:
     outcomes: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        recovered = ", ".join(f"{count} {name}" for name, count in sorted(self.outcomes.items()))
+        lines = [
+            f"{self.configuration}: {self.requests} requests, {self.states} states, "
+            f"recovered {recovered or 'none'}; {len(self.violations)} violations",
+            *self.violations[:5],
+        ]
+        return "\n    ".join(lines)
+
 
 @dataclass(frozen=True)
 class Plan:
     """What to do on one configuration."""
 
     configuration: Configuration
-    helper: Helper
+    programs: Programs
     seed: int
     states: int  # at least so many, if there are
     stop: bool = False  # at the first violation
@@ -107,15 +115,15 @@ def second_cut(plan: Plan, recordings: list[Recording], number: int, work: Path)
     images.duplicate(image, trial)
     root = images.mountpoint(trial)
     with images.attached(plan.configuration, trial) as mount:
-        outcome = recover(mount, root, plan.helper, first.trees, first.expected(cut.time))
+        outcome = recover(mount, root, plan.programs.helper, first.trees, first.expected(cut.time))
     name = f"recovery from {first.name} cut at {cut.time}"
     return scenarios.record_recovery(
-        plan.configuration, plan.helper, name, image, first.trees[outcome]
+        plan.configuration, plan.programs, name, image, first.trees[outcome]
     )
 
 
 def _run(plan: Plan, report: Report, work: Path) -> None:
-    recordings = scenarios.record(plan.configuration, plan.helper, work)
+    recordings = scenarios.record(plan.configuration, plan.programs, work)
     for number in range(SECOND_CUTS):
         try:
             recordings.append(second_cut(plan, recordings, number, work))
@@ -130,7 +138,7 @@ def _run(plan: Plan, report: Report, work: Path) -> None:
         for recording, disk, cut, expectation in distinct(plan, recordings, work / "copy", report):
             disk.copy(target, cut.pieces)
             try:
-                outcome = recover(mount, root, plan.helper, recording.trees, expectation)
+                outcome = recover(mount, root, plan.programs.helper, recording.trees, expectation)
                 report.outcomes[outcome] += 1
             except (Violation, OSError) as violation:
                 where = f"{plan.configuration}, {recording.name}, cut at {cut.time} of {len(recording.requests)}"

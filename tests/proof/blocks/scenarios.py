@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from lib import tree
+from lib import seam, tree
 from lib.helper import Helper
+from lib.ncf import Core
 from proof.blocks import images, machine
 from proof.blocks.images import Configuration
 from proof.blocks.writelog import Request
 
-__all__ = ["SCENARIOS", "Expectation", "Recording", "record", "record_recovery"]
+__all__ = ["SCENARIOS", "Expectation", "Programs", "Recording", "record", "record_recovery"]
 
 
 class Expectation(NamedTuple):
@@ -44,22 +45,63 @@ class Recording:
         return [expectation for since, expectation in self.expectations if since <= time][-1]
 
 
+# The files of a program that has nothing to do with the network, one on each filesystem.
+NEIGHBOURS = (b"neighbour", b"var/neighbour")
+MOMENTS = ("fsync", "renameat", "unlinkat")
+
+
+class Programs(NamedTuple):
+    """What is tested: the helper, and the same core with the seam."""
+
+    helper: Helper
+    library: Path
+
+
 class Host:
     """A running host whose disk is recorded."""
 
-    def __init__(self, root: Path, helper: Helper, recording: Recording, count: Callable[[], int]):
+    def __init__(
+        self, root: Path, programs: Programs, recording: Recording, count: Callable[[], int]
+    ) -> None:
         self.root = root
         self.recording = recording
-        self._helper = helper
+        self._programs = programs
         self._count = count
+        self._busy = False
 
     def run(self, command: str, meanwhile: Expectation, then: Expectation) -> None:
-        """Run a command of the helper; what holds while it runs, and from when it said done."""
+        """Run a command; what holds while it runs, and from when it said that it is done."""
         expectations = self.recording.expectations
         # Whatever is requested after this moment may be of this command.
         expectations.append((self._count() + 1, meanwhile))
-        self._helper.run(command, root=self.root, check=True)
+        if self._busy:
+            self._run_beside_neighbour(command)
+        else:
+            self._programs.helper.run(command, root=self.root, check=True)
         expectations.append((self._count(), then))
+
+    def _run_beside_neighbour(self, command: str) -> None:
+        core = Core(self._programs.library)
+        calls = {"snapshot_config": core.start, "commit_config": core.commit, "rollback_config": core.rollback}
+        with seam.watching(core, self._neighbour):
+            calls[command](self.root)
+
+    def _neighbour(self, event: seam.Event, number: int) -> None:
+        """Another program makes a file of its own durable, and with it what the journal holds."""
+        if event.call not in MOMENTS:
+            return
+        for path in NEIGHBOURS:
+            fd = os.open(tree.join(self.root, path), os.O_RDONLY)
+            os.utime(fd, ns=(number, tree.OLD))
+            os.fsync(fd)
+            os.close(fd)
+
+    @contextmanager
+    def neighbour(self) -> Iterator[None]:
+        """Within this block another program syncs its files before every step that matters."""
+        self._busy = True
+        yield
+        self._busy = False
 
     def edit(self) -> None:
         """Every kind of edit, with editors that sync nothing."""
@@ -129,48 +171,65 @@ def boot(host: Host) -> None:
     host.run("start", OLD, OLD_CLOSED)
 
 
-SCENARIOS = (start, commit, commit_in_pieces, rollback, late_rollback, boot)
+def busy_commit(host: Host) -> None:
+    """A commit beside a program that syncs all the time."""
+    with host.neighbour():
+        commit(host)
+
+
+def busy_rollback(host: Host) -> None:
+    """A rollback beside a program that syncs all the time."""
+    with host.neighbour():
+        late_rollback(host)
+
+
+SCENARIOS = (start, commit, commit_in_pieces, rollback, late_rollback, busy_commit, busy_rollback, boot)
 
 
 @contextmanager
-def _recorded(configuration: Configuration, recording: Recording, helper: Helper, work: Path) -> Iterator[Host]:
+def _recorded(configuration: Configuration, recording: Recording, programs: Programs, work: Path) -> Iterator[Host]:
     disk = work / "recorded"
     images.duplicate(recording.image, disk)
     with machine.recording(disk) as (export, requests):
         with images.attached(configuration, export) as mount, mount():
-            yield Host(images.mountpoint(export), helper, recording, lambda: len(requests()))
+            yield Host(images.mountpoint(export), programs, recording, lambda: len(requests()))
         recording.requests = requests()
 
 
-def record(configuration: Configuration, helper: Helper, work: Path) -> list[Recording]:
+def record(configuration: Configuration, programs: Programs, work: Path) -> list[Recording]:
     """All scenarios on this configuration."""
     image = work / "image"
     images.make(configuration, image)
     with images.attached(configuration, image) as mount, mount():
-        old = tree.compact(images.mountpoint(image))
+        root = images.mountpoint(image)
+        tree.compact(root)
+        for path in NEIGHBOURS:
+            tree.write(os.fsencode(root), path, b"")
+            os.utime(tree.join(root, path), ns=(tree.OLD, tree.OLD))
+        old = tree.capture(root)
     images.dig_holes(image)
     recordings = []
     for scenario in SCENARIOS:
         if scenario is boot:
             with images.attached(configuration, image) as mount, mount():
                 root = images.mountpoint(image)
-                helper.run("snapshot_config", root=root, check=True)
+                programs.helper.run("snapshot_config", root=root, check=True)
                 tree.lock_out(root)
         recording = Recording(scenario.__name__, work / scenario.__name__, {"old": old}, [])
         images.duplicate(image, recording.image)
         recording.expectations.append((0, OLD))
-        with _recorded(configuration, recording, helper, work) as host:
+        with _recorded(configuration, recording, programs, work) as host:
             scenario(host)
         recordings.append(recording)
     return recordings
 
 
 def record_recovery(
-    configuration: Configuration, helper: Helper, name: str, image: Path, outcome: tree.Tree
+    configuration: Configuration, programs: Programs, name: str, image: Path, outcome: tree.Tree
 ) -> Recording:
     """The boot that follows a cut: a second cut meanwhile must change nothing about its outcome."""
     found = Expectation(("outcome",))
     recording = Recording(name, image, {"outcome": outcome}, [(0, found)])
-    with _recorded(configuration, recording, helper, image.parent) as host:
+    with _recorded(configuration, recording, programs, image.parent) as host:
         host.run("start", found, Expectation(("outcome",), (False,)))
     return recording
