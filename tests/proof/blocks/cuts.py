@@ -29,6 +29,7 @@ class Cut(NamedTuple):
 
     time: int  # so many requests had been made
     pieces: tuple[Piece, ...]  # in the order in which they were written
+    torn: bool = False  # only a part of one request is there
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def samples(epoch: Epoch, chance: random.Random, atom: int) -> Iterator[Cut]:
     long = [number for number in range(count) if len(epoch.requests[number].data) > atom]
     if long:
         victim = chance.choice(long)
-        yield epoch.cut(count, {**partly, victim: torn(epoch.requests[victim], chance, atom)})
+        part = torn(epoch.requests[victim], chance, atom)
+        yield epoch.cut(count, {**partly, victim: part})._replace(torn=True)
 
 
 def torn(request: Request, chance: random.Random, atom: int) -> list[Piece]:

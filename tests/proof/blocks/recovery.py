@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -11,11 +12,15 @@ from lib import tree
 from lib.helper import DONE, NOT_OPEN, Helper
 from proof.blocks.scenarios import Expectation
 
-__all__ = ["Violation", "recover"]
+__all__ = ["Unmountable", "Violation", "recover"]
 
 
 class Violation(AssertionError):
     """What was promised did not come true."""
+
+
+class Unmountable(Violation):
+    """The kernel itself calls the filesystem damaged."""
 
 
 def recover(
@@ -26,7 +31,12 @@ def recover(
     expectation: Expectation,
 ) -> str:
     """Mount, boot, compare, boot again, start a change; the name of the tree that came up."""
-    with mount():
+    try:
+        mounts = mount()
+    except OSError as error:
+        damaged = error.errno in (errno.EUCLEAN, errno.EBADMSG)
+        raise (Unmountable if damaged else Violation)(str(error)) from error
+    with mounts:
         is_open = run(helper, root, "status", "--open", expected=(DONE, NOT_OPEN)) == DONE
         if is_open not in expectation.open:
             raise Violation(f"a change is {'open' if is_open else 'not open'}")
