@@ -34,7 +34,7 @@ def recover(
     try:
         mounts = mount()
     except OSError as error:
-        damaged = error.errno in (errno.EUCLEAN, errno.EBADMSG)
+        damaged = error.errno in (errno.EUCLEAN, errno.EBADMSG, errno.ECANCELED)
         raise (Unmountable if damaged else Violation)(str(error)) from error
     with mounts:
         is_open = run(helper, root, "status", "--open", expected=(DONE, NOT_OPEN)) == DONE
