@@ -20,7 +20,6 @@ from proof import mutants
 from proof.blocks import builds, campaign, images, machine
 from proof.blocks.campaign import Plan, Report
 from proof.blocks.images import CONFIGURATIONS, Configuration
-from proof.blocks.scenarios import Programs
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
