@@ -16,7 +16,7 @@ static int fail(struct netcf *ncf, const char *call)
 
 int main(int argc, char **argv)
 {
-    struct ncf_change_options options = {sizeof(options), "from C", NULL, 0};
+    struct ncf_change_options options = {0};
     struct ncf_difference *differences;
     size_t count;
     struct netcf *ncf;
@@ -26,6 +26,8 @@ int main(int argc, char **argv)
         return 2;
     if (ncf_init(&ncf, argv[1]) != 0)
         return fail(ncf, "ncf_init");
+    options.size = sizeof(options);
+    options.note = "from C";
     if (ncf_change_set_options(ncf, &options) != 0)
         return fail(ncf, "ncf_change_set_options");
     if (ncf_change_start(ncf, 0) != 0)

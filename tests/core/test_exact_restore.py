@@ -39,6 +39,18 @@ def host(root: Path) -> Path:
     return root
 
 
+def test_a_leftover_does_not_change_the_time_of_its_directory(core: Core, host: Path) -> None:
+    """After a power cut btrfs has the temporary file of a rollback, but not yet the time of its directory."""
+    directory = host / "etc/network/interfaces.d"
+
+    def cut() -> None:
+        saved = directory.stat()
+        (directory / ".netcf-tmp-0").write_bytes(b"half")
+        os.utime(directory, ns=(saved.st_atime_ns, saved.st_mtime_ns))
+
+    rolled_back(core, host, cut)
+
+
 def test_everything_at_once(core: Core, root: Path) -> None:
     """A thorny tree whose every path was deleted comes back whole."""
     tree.thorny(root)

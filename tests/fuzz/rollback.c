@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int next_fd = free_descriptor();
 
     scratch_write(SNAPSHOT, data, size);
-    if (change_rollback(root, NULL, &result, &err) == 0)
+    if (change_rollback(root, NULL, NULL, &result, &err) == 0)
         must(faccessat(root, SNAPSHOT, F_OK, AT_SYMLINK_NOFOLLOW), "done, but still open");
     else
         must(faccessat(root, SNAPSHOT, F_OK, AT_SYMLINK_NOFOLLOW) == 0,

@@ -92,15 +92,16 @@ MUTANTS = [
     _m(
         "second-start-not-refused",
         "a second snapshot would replace the good one",
-        ("change.c", "|| refuse_open(&store, err) ||", "||"),
+        ("change.c", "if (refuse_open(&store, err) || store_clean(&store, err))",
+            "if (store_clean(&store, err))"),
     ),
     _m(
         "start-cleans-before-it-refuses",
         "refuse if a change is open; remove what a crash left",
         (
             "change.c",
-            "refuse_open(&store, err) ||\n        store_clean(&store, err))",
-            "store_clean(&store, err) ||\n        refuse_open(&store, err))",
+            "refuse_open(&store, err) || store_clean(&store, err))",
+            "store_clean(&store, err) || refuse_open(&store, err))",
         ),
     ),
     _m(
@@ -108,7 +109,7 @@ MUTANTS = [
         "remove what a crash left",
         (
             "change.c",
-            "refuse_open(&store, err) ||\n        store_clean(&store, err))",
+            "refuse_open(&store, err) || store_clean(&store, err))",
             "refuse_open(&store, err))",
         ),
     ),
