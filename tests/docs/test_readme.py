@@ -102,7 +102,9 @@ def test_a_change_that_rolls_back_by_itself(shell: Shell, helper: Helper, root: 
     os.close(reader)
     assert "rolls back 30 s after" in helper.run("status", root=root).stdout
     shell.run("networking-config extend 300")
-    assert re.search(r"rolls back by itself in (300|2\d\d) s", helper.run("status", root=root).stdout)
+    assert re.search(
+        r"rolls back by itself in (300|2\d\d) s", helper.run("status", root=root).stdout
+    )
     shell.run("networking-config commit_config")
     os.close(writer)
 

@@ -218,7 +218,7 @@ MUTANTS = [
     _m(
         "rollback-does-not-verify",
         "half a snapshot must restore nothing",
-        ("change.c", "if (snapshot_verify(&s, err))\n", "if (0)\n"),
+        ("change.c", "if (snapshot_verify(s, err))\n        return not_begun", "if (0)\n        return not_begun"),
     ),
     _m(
         "rollback-trusts-times-after-a-reboot",
@@ -332,7 +332,7 @@ MUTANTS = [
     _m(
         "rollback-drops-the-snapshot-first",
         "the one step that closes the change, and only now",
-        ("change.c", "if (replace_live(&r, err))\n        return -1;\n    return retire(&store, ret, err);", "if (retire(&store, ret, err))\n        return -1;\n    return replace_live(&r, err);"),
+        ("change.c", "replaced = replace_live(&r, err);", "replaced = retire(store, ret, err) || replace_live(&r, err);"),
     ),
     # --- boot, announcing
     _m(
