@@ -636,31 +636,33 @@ static bool read_entry(char **p, struct entry *e, struct listing *l, uint64_t ma
 }
 
 /*
- * Beneath the root, outside the state directory, in order, and not behind
- * something that the snapshot itself says is no directory.
+ * Beneath the root, outside the state directory, in order, and nothing there
+ * behind `leaf`, the last path of which the snapshot itself says that it is no
+ * directory.  That nothing is there can be said: it was, before the leaf came.
  */
-static bool path_allowed(const struct entry *e, const struct listing *l)
+static bool path_allowed(const struct entry *e, const struct listing *l, const char *leaf)
 {
-    const struct entry *before = l->count ? &l->entry[l->count - 1] : NULL;
-
     if (!path_valid(e->path) || path_beneath(e->path, PATH_STATE) ||
         path_is_temp(path_name(e->path)))
         return false;
-    return !before || (path_compare(before->path, e->path) < 0 &&
-                       (before->type == 'd' || before->type == '-' ||
-                        !path_beneath(e->path, before->path)));
+    if (l->count && path_compare(l->entry[l->count - 1].path, e->path) >= 0)
+        return false;
+    return e->type == '-' || !leaf || !path_beneath(e->path, leaf);
 }
 
 static int read_entries(char **p, struct listing *l, uint64_t manifest_offset, struct error *err,
                         const char *name)
 {
+    const char *leaf = NULL;
     struct entry e;
 
     while (**p != '#') {
         if (!read_entry(p, &e, l, manifest_offset, err))
             return error_set(err, NCF_EFILE, STEP_FORMAT, 0, name);
-        if (!path_allowed(&e, l))
+        if (!path_allowed(&e, l, leaf))
             return error_set(err, NCF_EFILE, STEP_SNAPSHOT_PATH, 0, e.path);
+        if (e.type != 'd' && e.type != '-')
+            leaf = e.path;
         if (!listing_add(l, &e))
             return error_file(err, STEP_MEMORY, ENOMEM, name);
     }

@@ -375,3 +375,24 @@ def test_tar_lists_what_is_in_a_snapshot(core: Core, root: Path) -> None:
     assert names.count(b"var/lib/netcf/manifest") == 1
     assert IFCFG.encode() in names
     assert snapshot.read(path).version == b"netcf 1"
+
+
+def test_a_file_that_took_a_directorys_place_can_be_put_back(core: Core, root: Path) -> None:
+    """What a rollback kept of it reads back, and is itself rolled back, with what was in the directory."""
+    inside = root / "etc/network/interfaces.d/y/in"
+    tree.realistic(root)
+    inside.parent.mkdir()
+    inside.write_text("was here")
+    before = tree.capture(root)
+    core.start(root)
+    inside.unlink()
+    inside.parent.rmdir()
+    inside.parent.write_text("a file now")
+    core.rollback(root)
+    assert tree.differences(before, tree.capture(root)) == []
+    with core.open(root) as handle:
+        handle.start()
+        handle.restore(1)
+        assert inside.parent.read_text() == "a file now"
+        handle.rollback()
+    assert tree.differences(before, tree.capture(root)) == []

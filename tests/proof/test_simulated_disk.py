@@ -10,7 +10,6 @@ from proof import mutants, simulator
 
 OPEN_FINDINGS = {
     "bare": "a killed rollback's removal of a directory at the root is synced by nobody",
-    "types": "a file in a directory's place makes a discarded configuration that is refused",
     "flags": "a leftover in a directory that is immutable again can't be removed",
 }
 
