@@ -10,7 +10,8 @@ from proof import mutants, simulator
 
 OPEN_FINDINGS = {
     "bare": "a killed rollback's removal of a directory at the root is synced by nobody",
-    "flags": "a leftover in a directory that is immutable again can't be removed",
+    "flags": "where a cut splits a rename in two, which no filesystem known here does, the old name "
+    "stays beside the new one of a file that is immutable again, and can't be removed",
 }
 
 
