@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -108,8 +107,8 @@ def _log_of_one_fsync(configuration: Configuration, directory: Path):  # type: i
     disk = directory / "disk"
     images.make(configuration, disk)
     with machine.recording(disk) as (export, requests):
-        with images.attached(configuration, export) as mount, mount():
-            path = images.mountpoint(export) / "file"
+        with images.attached(configuration, disk, export) as mount, mount():
+            path = images.mountpoint(disk) / "file"
             fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
             machine.syncfs(path.parent)
             start = len(requests())
@@ -138,37 +137,41 @@ def test_nothing_is_left_when_it_is_killed(tmp_path: Path) -> None:
             disk = tmp_path / "disk"
             images.make(BY_NAME["ext4-ordered"], disk)
             with machine.recording(disk) as (export, _):
-                with images.attached(BY_NAME["ext4-ordered"], export) as mount, mount():
-                    os.write(writer, b"mounted")
+                with images.attached(BY_NAME["ext4-ordered"], disk, export) as mount, mount():
+                    os.write(writer, b"%d" % os.minor(images.mountpoint(disk).stat().st_dev))
                     signal.pause()
         finally:
             os._exit(1)
     os.close(writer)
-    assert os.read(reader, 7) == b"mounted"
-    assert users_of(tmp_path)
+    loop = Path(f"/sys/block/loop{os.read(reader, 7).decode()}")
     os.close(reader)
+    # Another program may get the same loop device next: this number tells one use from the next.
+    used = (loop / "diskseq").read_text()
+    daemons = daemons_of(tmp_path)
+    assert (loop / "loop").exists() and len(daemons) == 1
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     end = time.monotonic() + PATIENCE
-    while users_of(tmp_path):  # the kernel takes a moment to detach them
-        assert time.monotonic() < end, users_of(tmp_path)
+    # The kernel takes a moment to detach them.
+    while any(map(os.path.exists, daemons)) or in_use(loop, used):
+        assert time.monotonic() < end, (daemons, loop)
         time.sleep(0.01)
 
 
-def users_of(directory: Path) -> list[str]:
-    """Loop devices and processes that work on files below this directory."""
-    needle = os.fsencode(directory)
-    return [str(path) for path in _candidates() if needle in _content(path)]
+def daemons_of(directory: Path) -> list[Path]:
+    """The processes that work on files below this directory."""
+    needle = b"filename=" + os.fsencode(directory)
+    return [path.parent for path in Path("/proc").glob("[0-9]*/cmdline") if needle in content(path)]
 
 
-def _candidates() -> Iterator[Path]:
-    yield from Path("/sys/block").glob("loop*/loop/backing_file")
-    yield from Path("/proc").glob("[0-9]*/cmdline")
-    yield Path("/proc/self/mounts")
+def in_use(loop: Path, used: str) -> bool:
+    """Whether this is still the same use of the loop device."""
+    return (loop / "loop").exists() and (loop / "diskseq").read_text() == used
 
 
-def _content(path: Path) -> bytes:
+def content(path: Path) -> bytes:
+    """What is in a file of /proc, while its process is there."""
     try:
         return path.read_bytes()
-    except OSError:  # gone meanwhile
+    except (FileNotFoundError, ProcessLookupError):
         return b""

@@ -97,15 +97,17 @@ def mountpoint(disk: Path) -> Path:
 
 
 @contextmanager
-def attached(configuration: Configuration, disk: Path) -> Iterator[Callable[[], ExitStack]]:
-    """Loop devices for the disk; call the result to mount all of it."""
+def attached(
+    configuration: Configuration, disk: Path, export: Path | None = None
+) -> Iterator[Callable[[], ExitStack]]:
+    """Loop devices for the disk, or for its export; call the result to mount all of it."""
     root = mountpoint(disk)
     root.mkdir(exist_ok=True)
     with ExitStack() as devices:
         loops = []
         offset = 0
         for part in configuration.parts:
-            loops.append(devices.enter_context(machine.Loop(disk, offset, part.size)))
+            loops.append(devices.enter_context(machine.Loop(export or disk, offset, part.size)))
             offset += part.size
 
         def mount() -> ExitStack:

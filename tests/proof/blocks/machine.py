@@ -108,12 +108,16 @@ def mounted(kind: str, device: str, directory: Path, options: str) -> Iterator[N
 
 @contextmanager
 def recording(disk: Path) -> Iterator[tuple[Path, Callable[[], list[Request]]]]:
-    """A file that stands for the image at `disk`, and a function: what was requested so far."""
+    """A file that stands for the image at `disk`, and a function: what was requested so far.
+
+    The daemon has a namespace of its own.  Were it the last in ours, its exit
+    would unmount what lies on its own export, and wait for itself.
+    """
     export, log = disk.with_suffix(".export"), disk.with_suffix(".log")
     export.write_bytes(b"")
     log.write_bytes(b"")
     daemon = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", "qemu-storage-daemon"]
+        ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "qemu-storage-daemon"]
         + ["--blockdev", f"driver=file,node-name=f0,filename={disk}"]
         + ["--blockdev", "driver=raw,node-name=r0,file=f0"]
         + ["--blockdev", f"driver=file,node-name=l0,filename={log}"]
@@ -123,11 +127,12 @@ def recording(disk: Path) -> Iterator[tuple[Path, Callable[[], list[Request]]]]:
     )
     try:
         deadline = time.monotonic() + PATIENCE
-        while export.stat().st_size == 0:  # nothing tells when it is ready
+        seen = Path(f"/proc/{daemon.pid}/root{export}")
+        while not seen.exists() or seen.stat().st_size == 0:  # nothing tells when it is ready
             assert daemon.poll() is None, "qemu-storage-daemon ended at once"
             assert time.monotonic() < deadline, "qemu-storage-daemon exports nothing"
             time.sleep(0.005)
-        yield export, lambda: writelog.parse(log.read_bytes())
+        yield seen, lambda: writelog.parse(log.read_bytes())
     finally:
         daemon.terminate()
         daemon.wait()

@@ -191,8 +191,8 @@ def _recorded(configuration: Configuration, recording: Recording, programs: Prog
     disk = work / "recorded"
     images.duplicate(recording.image, disk)
     with machine.recording(disk) as (export, requests):
-        with images.attached(configuration, export) as mount, mount():
-            yield Host(images.mountpoint(export), programs, recording, lambda: len(requests()))
+        with images.attached(configuration, disk, export) as mount, mount():
+            yield Host(images.mountpoint(disk), programs, recording, lambda: len(requests()))
         recording.requests = requests()
 
 
