@@ -333,6 +333,7 @@ MUTANTS = [
         "rollback-drops-the-snapshot-first",
         "the one step that closes the change, and only now",
         ("change.c", "replaced = replace_live(&r, err);", "replaced = retire(store, ret, err) || replace_live(&r, err);"),
+        ("change.c", "    if (retire(store, ret, err))\n        return -1;\n    if (back)", "    if (back)"),
     ),
     # --- boot, announcing
     _m(
