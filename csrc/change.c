@@ -171,7 +171,7 @@ int change_extend(int root, const char *token, unsigned seconds, const char *hel
     AUTO_DIRS dirs;
     AUTO_STORE store = { .fd = -1 };
     AUTO_SNAPSHOT s = { .fd = -1 };
-    char path[RUN_PATH_SIZE];
+    char path[GUARD_PATH_SIZE];
     const char *program = guard_program(helper, path, err);
 
     dirs_init(&dirs, root);
@@ -186,7 +186,7 @@ int change_guard(int root, const char *helper, struct error *err)
     AUTO_DIRS dirs;
     AUTO_STORE store = { .fd = -1 };
     AUTO_SNAPSHOT s = { .fd = -1 };
-    char path[RUN_PATH_SIZE];
+    char path[GUARD_PATH_SIZE];
     const char *program;
     int there;
 
@@ -299,7 +299,7 @@ static int start(int root, enum archive_kind kind, const struct change_options *
     AUTO_SCOPE scope = { 0 };
     AUTO_BUFFER links = { 0 };
     struct manifest m;
-    char path[RUN_PATH_SIZE];
+    char path[GUARD_PATH_SIZE];
     const char *program = NULL;
     int extended;
 
@@ -517,7 +517,7 @@ int change_rollback(int root, const struct change_due *due, struct engine *live,
 static int count_trial(struct store *store, struct dirs *dirs, struct snapshot *s,
                        const char *helper, struct change_result *ret, struct error *err)
 {
-    char path[RUN_PATH_SIZE];
+    char path[GUARD_PATH_SIZE];
     const char *program = NULL;
 
     s->manifest.trial_boots--;

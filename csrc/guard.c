@@ -49,9 +49,23 @@ bool guard_is_due(const struct manifest *m, bool leash_ended)
 
 /* ---- starting one ---- */
 
-const char *guard_program(const char *helper, char path[RUN_PATH_SIZE], struct error *err)
+/* By its name, not by the link: between this and the guard another program may stand. */
+static const char *own_program(char path[GUARD_PATH_SIZE])
 {
-    const char *found = *helper ? helper : run_program("networking-config", path);
+    ssize_t n = sys_readlinkat(-1, GUARD_SELF, path, GUARD_PATH_SIZE);
+
+    if (n <= 0 || n == GUARD_PATH_SIZE)
+        return NULL;
+    path[n] = '\0';
+    return path;
+}
+
+const char *guard_program(const char *helper, char path[GUARD_PATH_SIZE], struct error *err)
+{
+    const char *found = strcmp(helper, GUARD_SELF) ? helper : own_program(path);
+
+    if (!found || !*found)
+        found = run_program("networking-config", path);
 
     if (!found)
         error_set(err, NCF_EEXEC, STEP_GUARD_PROGRAM, 0, "networking-config");

@@ -16,8 +16,13 @@
 bool guard_is_wanted(const struct manifest *m);
 /* Whether one watches this change now. */
 bool guard_is_there(struct store *store, const struct manifest *m);
-/* The program that will be the guard: `helper`, or where `make install` puts it. */
-const char *guard_program(const char *helper, char path[RUN_PATH_SIZE], struct error *err);
+/*
+ * The program that will be the guard: `helper`, GUARD_SELF for the caller's own,
+ * "" for where `make install` puts it.
+ */
+#define GUARD_SELF "/proc/self/exe"
+enum { GUARD_PATH_SIZE = 1024 };
+const char *guard_program(const char *helper, char path[GUARD_PATH_SIZE], struct error *err);
 /*
  * Starts a guard for the open change of the host below `root` and waits until
  * it watches.  `line` is the descriptor whose hang-up ends the leash, or -1.

@@ -32,7 +32,6 @@ struct call {
     bool boots;     /* this host, now */
     unsigned start_flags, rollback_flags;
     struct ncf_change_options options; /* of a start */
-    char helper[256]; /* this program */
     char **argument; /* what follows the command, up to NULL */
 };
 
@@ -654,17 +653,6 @@ static void open_standard_descriptors(void)
             return;
 }
 
-/* This program; NULL, which is the installed one, where there is no /proc. */
-static const char *own_path(char *path, size_t size)
-{
-    ssize_t n = readlink("/proc/self/exe", path, size);
-
-    if (n <= 0 || (size_t)n == size)
-        return NULL;
-    path[n] = '\0';
-    return path;
-}
-
 int main(int argc, char **argv)
 {
     const char *name = argc > 0 ? strrchr(argv[0], '/') : NULL;
@@ -677,7 +665,7 @@ int main(int argc, char **argv)
         return be_guard(arg + 1); /* from guard_start() only, so not in the help */
     open_standard_descriptors();
     c.options = (struct ncf_change_options){
-        .size = sizeof(c.options), .helper = own_path(c.helper, sizeof(c.helper)),
+        .size = sizeof(c.options), .helper = GUARD_SELF,
         /* A secret is not for the command line, where every user reads it. */
         .token = getenv("NETWORKING_CONFIG_TOKEN"),
     };

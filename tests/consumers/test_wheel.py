@@ -25,6 +25,7 @@ PUBLIC_FILES = {
     "netcf_py/functions.py",
     "netcf_py/include/ncf.h",
     "netcf_py/lib/libncf.so.0",
+    "netcf_py/libvirt.py",
     "netcf_py/netcf.py",
     "netcf_py/places.py",
     "netcf_py/py.typed",

@@ -78,7 +78,7 @@ def test_one_of_many_threads_starts(ncf: Netcf) -> None:
     ("not_open", "bad_flags"),
     [
         (lambda ncf: ncf.change_commit(), lambda ncf: ncf.change_start(2)),
-        (lambda ncf: ncf.change_rollback(), lambda ncf: ncf.change_rollback(2)),
+        (lambda ncf: ncf.change_rollback(), lambda ncf: ncf.change_rollback(4)),
         (lambda ncf: ncf.diff(), lambda ncf: ncf.change_commit(2)),
     ],
     ids=["commit and start", "rollback and rollback", "diff and commit"],
