@@ -19,15 +19,29 @@ __all__ = ["commit_command", "restored", "rollback_command", "start_command"]
 @command("start", short_help="Save the configuration before a change.")
 @click.option("-n", "--note", help="Why, in at most 255 bytes; shown by status.")
 @click.option("--on-write", is_flag=True, help="Save each file when it is announced, not all now.")
+@click.option(
+    "-t", "--timeout", type=click.IntRange(1, 30 * 24 * 3600), metavar="SECONDS",
+    help="Roll back by itself unless committed in time.  Again, with the token: from now.",
+)  # fmt: skip
+@click.option(
+    "--trial-boots", type=click.IntRange(0, 100), default=0, metavar="N",
+    help="Let it outlive N boots before a boot rolls back.",
+)  # fmt: skip
 @token_option
-def start_command(call: Call, note: str | None, on_write: bool, token_file: str | None) -> None:
+def start_command(
+    call: Call, note: str | None, on_write: bool, timeout: int | None, trial_boots: int,
+    token_file: str | None,
+) -> None:  # fmt: skip
     """Save every file in scope.
 
     Afterwards edit what you like; then commit keeps it and rollback takes it
     back.  If neither is said, the next boot rolls back.  With a token only who
     knows it can commit.
     """
-    call.ncf.change_start(on_write=on_write, note=note, token=token(token_file))
+    call.ncf.change_start(
+        on_write=on_write, note=note, token=token(token_file), deadline=timeout,
+        trial_boots=trial_boots,
+    )  # fmt: skip
     result = call.ncf.result()
 
     def say() -> None:
@@ -75,7 +89,8 @@ def rollback_command(call: Call, files_only: bool) -> None:
 
     def say() -> None:
         say_notice(result)
-        click.echo(f"Change {result.id} is rolled back: {restored(result)}.")
+        click.echo(f"Change {result.id} is rolled back.")
+        click.echo(f"{restored(result)}.".capitalize())
         if result.discarded:
             click.echo("What was replaced is kept; netcf history lists it.")
 

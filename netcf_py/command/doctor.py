@@ -224,7 +224,11 @@ def _filesystem(path: str) -> str:
 
 
 def _reserve(call: Call) -> Finding:
-    if call.ncf.status().open:
+    try:
+        open_now = call.ncf.status().open
+    except NetcfError as error:
+        return Finding("reserve", BAD, error.details or error.message, "mend what it names")
+    if open_now:
         reserve = _at(call, f"{STATE}/.netcf-reserve-1")
         if os.path.isfile(reserve) and os.stat(reserve).st_blocks:
             return Finding("reserve", GOOD, "a rollback has its space, also on a full disk")

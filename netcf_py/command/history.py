@@ -143,8 +143,8 @@ def restore_command(call: Call, number: int) -> None:
 
     def say() -> None:
         say_notice(result)
-        click.echo(f"Configuration {number} is back: {restored(result)}.")
-        click.echo(f"Change {result.id} is open.")
+        click.echo(f"Configuration {number} is back; change {result.id} is open.")
+        click.echo(f"{restored(result)}.".capitalize())
         click.echo("Keep it with netcf commit, take it back with netcf rollback.")
 
     call.answer({"number": number, "id": result.id, "started": started, **figures(result)}, say)

@@ -45,8 +45,12 @@ def status_command(call: Call, watch: bool) -> None:
 
 def _values(status: ChangeStatus) -> dict[str, Any]:
     change = dataclasses.asdict(status)
-    del change["open"]
-    return {"open": status.open, "change": change if status.open else None}
+    del change["open"], change["not_back"]
+    return {
+        "open": status.open,
+        "change": change if status.open else None,
+        "not_back": status.not_back,
+    }
 
 
 def left(status: ChangeStatus) -> str:
@@ -57,8 +61,11 @@ def left(status: ChangeStatus) -> str:
 
 def _lines(call: Call, status: ChangeStatus) -> list[str]:
     """The state, in lines of at most 80 columns where notes and names are short."""
+    lacking = []
+    if status.not_back:
+        lacking = [f"Not back since the last rollback: {printable(status.not_back)}"]
     if not status.open:
-        return ["No change is open."]
+        return ["No change is open.", *lacking]
     boot = "in this boot" if status.same_boot else "before the last boot"
     lines = [
         click.style(f"A change is open: {status.id}", bold=True),
@@ -71,13 +78,17 @@ def _lines(call: Call, status: ChangeStatus) -> list[str]:
         lines.append("  token     a commit needs it")
     if status.deadline is not None:
         lines.append(f"  deadline  {span(status.deadline)} after the start, {left(status)}")
-        if not status.guarded:
-            lines.append("            no guard watches it: the next boot is behind it")
+    if status.grace is not None:
+        lines.append(f"  leash     rolls back {span(status.grace)} after its session has gone")
+    if not status.guarded and (status.deadline is not None or status.grace is not None):
+        lines.append("            no guard watches it: the next boot is behind it")
+    if status.trial_boots:
+        lines.append(f"  boots     outlives {status.trial_boots} more; the one after rolls back")
     how = " as announced" if status.on_write else ""
     lines.append(f"  saved     {paths(status.files)}, {size(status.bytes)}{how}")
     if status.refused:
         lines.append(f"            not saved: {plural(status.refused, 'device')}, sockets, FIFOs")
-    return [*lines, f"  differs   {_differs(call)}"]
+    return [*lines, f"  differs   {_differs(call)}", *lacking]
 
 
 def _differs(call: Call) -> str:

@@ -29,6 +29,7 @@ class Netcf:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.command = COMMAND
         self.environment = {**os.environ, "COLUMNS": "80", "LC_ALL": "C.UTF-8"}
         self.environment.pop("NETWORKING_CONFIG_TOKEN", None)
 
