@@ -114,4 +114,4 @@ def print_differences(differences: Iterable[Shown]) -> None:
         for line in one.lines:
             heading = line.startswith(("--- ", "+++ "))
             colour = None if heading else COLOURS.get(line[:1])
-            click.echo(click.style(line, fg=colour, bold=heading) if colour or heading else line)
+            click.echo(click.style(line, fg=colour, bold=heading or None))

@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass, field
 
 from .archive import Archive, Entry
-from .secrets import Mask
+from .secrets import masked
 from .words import printable, size, when
 
 __all__ = ["NOTHING", "Side", "live_side", "metadata_lines", "saved_side", "unified"]
@@ -198,7 +198,7 @@ def unified(path: bytes, old: Side, new: Side, show_secrets: bool) -> list[str]:
     before, after = _lines(old), _lines(new)
     differing = difflib.SequenceMatcher(None, before, after, autojunk=False)
     if not show_secrets:
-        before, after = Mask.lines(before), Mask.lines(after)
+        before, after = masked(path, before), masked(path, after)
     lines = [
         f"--- a/{name}" if old.type != "-" else "--- /dev/null",
         f"+++ b/{name}" if new.type != "-" else "+++ /dev/null",

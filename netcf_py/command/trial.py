@@ -25,6 +25,7 @@ from . import checks, job
 from .archive import Archive
 from .change import restored
 from .common import DONE, FAILED, Call, command, figures, say_notice, token, token_option
+from .secrets import masked_line
 from .watch import Stop, Watch
 from .words import plural, printable
 
@@ -61,7 +62,7 @@ class _Checks(click.ParamType):  # type: ignore[type-arg]  # not generic before 
     "-t", "--timeout", type=click.IntRange(1, 30 * 24 * 3600 - GUARD_LATER), default=120,
     show_default=True, metavar="SECONDS", help="Roll back when so much has passed since the start.",
 )  # fmt: skip
-@click.option("-n", "--note", help="Why; shown by status.  Default: the command.")
+@click.option("-n", "--note", help="Why.  Default: the command, its secrets hidden.")
 @click.option("--check-gateway", is_flag=True, help="A default gateway must answer a ping.")
 @click.option(
     "--check-ping", "pings", type=_Checks("HOST", checks.Ping), multiple=True, metavar="HOST",
@@ -105,7 +106,7 @@ def try_command(
         raise click.UsageError("--check-time must be shorter than --timeout")
     sys.exit(
         _Trial(call, Watch(timeout), wanted, check_time, yes).run(
-            words, note or shlex.join(words)[:200], timeout, token(token_file)
+            words, note or masked_line(shlex.join(words))[:200], timeout, token(token_file)
         )
     )
 

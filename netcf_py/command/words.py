@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import time
 
 __all__ = ["ago", "paths", "plural", "printable", "size", "span", "when"]
@@ -13,11 +13,19 @@ def printable(text: str) -> str:
     r"""Return `text` safe for a terminal: what doesn't print is written as ``\xNN``."""
     if text.isprintable() and text.isascii():
         return text
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+    return "".join(c if c.isprintable() and _writable(c) else _escaped(c) for c in text)
+
+
+def _writable(c: str) -> bool:
+    try:
+        c.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _escaped(c: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(c))
+    return "".join(f"\\x{byte:02x}" for byte in c.encode("utf-8", "surrogateescape"))
 
 
 def plural(count: int, word: str) -> str:
