@@ -322,7 +322,9 @@ static void log_rollback(const struct change_due *due, const struct change_resul
     const char *why = due->leash_ended ? "the session that started it is gone"
                                        : "its deadline has passed";
 
-    if (err->code != NCF_NOERROR)
+    if (err->code == NCF_EEXEC)
+        log_error("rolled back, but not all is as it was", err);
+    else if (err->code != NCF_NOERROR)
         log_error("the rollback failed and will be tried again", err);
     else
         syslog(LOG_WARNING,

@@ -15,6 +15,43 @@ pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 LINE = "net.ifnames=0"
 
+# As a login session does it whose processes are killed when it ends.
+GUARDED = """
+section guarded
+systemd-run --quiet --scope --unit=session sh -c 'networking-config snapshot_config --timeout 600; sleep 600' >/dev/null &
+wait_for networking-config status --open
+systemctl kill --signal=KILL session.scope
+cat /proc/$(pidof networking-config)/cgroup
+ifdown eth0
+sed -i s/10.0.0.1/10.0.0.55/ $interfaces/eth0
+ifup eth0
+wait_for has_address eth0 10.0.0.55
+networking-config extend 1
+wait_for has_address eth0 10.0.0.1
+wait_for sh -c "! networking-config status --open"
+networking-config status
+ip -o -4 addr show dev eth0 | awk '{ print $4 }'
+journalctl -b -q -o cat -t networking-config
+rm -r /var/lib/netcf
+"""
+
+TRIAL = """
+networking-config snapshot_config --timeout 300 --trial-boots 1
+sed -i s/10.0.0.1/10.0.0.55/ $interfaces/eth0
+sync
+"""
+
+AFTER_TRIAL = """
+section guarded
+cat /proc/$(pidof networking-config)/cgroup
+networking-config extend 1
+wait_for sh -c "! networking-config status --open"
+networking-config status
+cat $interfaces/eth0
+journalctl -b -q -o cat -t networking-config
+rm -r /var/lib/netcf
+"""
+
 WRONG_ADDRESS = """
 networking-config snapshot_config --note "new address"
 sed -i s/10.0.0.1/10.0.0.99/ $interfaces/eth0
@@ -103,7 +140,8 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 def boots(guest: Machine) -> dict[str, Boot]:
     """One boot after the other; each reports and prepares the next, and ends in a power cut."""
     jobs = {
-        "nothing open": UP + WRONG_ADDRESS,
+        "nothing open": UP + GUARDED + TRIAL,
+        "trial": "wait_for has_address eth0 10.0.0.55\nreport\n" + AFTER_TRIAL + WRONG_ADDRESS,
         "wrong address": UP + DAMAGED,
         "damaged": "report\n" + AFTER_DAMAGE + HOTPLUG,
         "hotplug": UP + LINK,
@@ -148,11 +186,38 @@ def test_with_nothing_open(boots: dict[str, Boot], capsys: pytest.CaptureFixture
             print(f"\n{name}: {' '.join(boots[name].section('times'))}", end="")
 
 
+def test_a_guard_outlives_its_session_and_brings_the_host_back(boots: dict[str, Boot]) -> None:
+    """In a scope of its own; at the deadline files and address are as before, and the log says why."""
+    cgroup, *said = boots["nothing open"].section("guarded")
+    assert re.fullmatch(r"0::/system\.slice/netcf-guard-[0-9a-f]{16}\.scope", cgroup)
+    assert "10.0.0.1/24" in said
+    assert "10.0.0.55/24" not in said
+    assert "No open transaction" in said
+    assert [line for line in said if "its deadline has passed" in line and "1 changed" in line]
+
+
+def test_a_trial_boot(boots: dict[str, Boot]) -> None:
+    """The boot keeps the new configuration, guarded; at the deadline the files come back.
+
+    Not the interfaces: this guard has the unit's rights, and says so.
+    """
+    boot = boots["trial"]
+    assert boot.section("addresses") == ["lo 127.0.0.1/8", "eth0 10.0.0.55/24"]
+    assert [line for line in boot.section("journal") if "this boot is a trial" in line]
+    assert [line for line in boot.section("status") if "rolls back by itself" in line]
+    assert not [line for line in boot.section("status") if "no guard" in line]
+    _, *said = boot.section("guarded")
+    assert "No open transaction" in said
+    assert "    address 10.0.0.1/24" in said
+    assert [line for line in said if "but not these interfaces: eth0 (10.0.0.1/24)" in line]
+    assert [line for line in said if "rolled back, but not all is as it was" in line]
+
+
 def test_wrong_address_added_and_removed_file(boots: dict[str, Boot]) -> None:
     """After a power cut the files are exact and the old address is on the interface."""
     boot = boots["wrong address"]
     assert boot.section("files") == boots["nothing open"].section("files")
-    assert boots["nothing open"].section("wrong") != boot.section("files")
+    assert boots["trial"].section("wrong") != boot.section("files")
     assert boot.section("addresses") == ["lo 127.0.0.1/8", "eth0 10.0.0.1/24"]
     assert boot.section("status") == ["No open transaction"]
     assert boot.section("state") == ["network-rollback-00000001.tar"]
