@@ -141,15 +141,18 @@ static void pax_acl(struct buffer *b, const char *key, const struct xattr *x)
     pax_record(b, key, "", text.data, text.len);
 }
 
-/* What the old header has no room for. */
+/*
+ * What the old header has no room for.  The fraction of a second is no reason
+ * for a pax header: it would make an archive of small files half as large
+ * again, and this program takes it from the manifest.
+ */
 static void pax_records(struct buffer *b, const struct entry *e, const char *path,
                         const char *linkname)
 {
+    size_t start = b->len;
     struct xattr x;
     char text[48];
 
-    if (e->st.mtime.nsec || e->st.mtime.sec < 0 || e->st.mtime.sec >> 33)
-        pax_mtime(b, e->st.mtime);
     if (strlen(path) > sizeof(((struct ustar *)0)->name))
         pax_text(b, "path", path);
     if (strlen(linkname) > sizeof(((struct ustar *)0)->linkname))
@@ -171,13 +174,24 @@ static void pax_records(struct buffer *b, const struct entry *e, const char *pat
         if (!strcmp(x.name, "system.posix_acl_default"))
             pax_acl(b, "SCHILY.acl.default", &x);
     }
+    if (e->st.mtime.sec < 0 || e->st.mtime.sec >> 33 || (e->st.mtime.nsec && b->len > start))
+        pax_mtime(b, e->st.mtime);
+}
+
+static unsigned sum_of(const char *bytes, size_t n)
+{
+    unsigned sum = 0;
+
+    while (n--)
+        sum += (unsigned char)*bytes++;
+    return sum;
 }
 
 /* Fills in a zeroed header. */
 static void header(struct ustar *h, const struct entry *e, char type, const char *path,
                    const char *linkname, uint64_t size)
 {
-    unsigned sum = 0;
+    unsigned sum;
 
     h->type = type;
     text_field(h->name, sizeof(h->name), path);
@@ -189,8 +203,11 @@ static void header(struct ustar *h, const struct entry *e, char type, const char
     octal(h->mtime, sizeof(h->mtime), e->st.mtime.sec < 0 ? 0 : (uint64_t)e->st.mtime.sec);
     memcpy(h->magic, "ustar\00000", sizeof(h->magic));
     memset(h->checksum, ' ', sizeof(h->checksum));
-    for (size_t i = 0; i < offsetof(struct ustar, uname); i++)
-        sum += ((const unsigned char *)h)[i]; /* all behind is zero */
+    /* All else is zero. */
+    sum = sum_of(h->name, strnlen(h->name, sizeof(h->name))) +
+          sum_of(h->mode, offsetof(struct ustar, linkname) - offsetof(struct ustar, mode)) +
+          sum_of(h->linkname, strnlen(h->linkname, sizeof(h->linkname))) +
+          sum_of(h->magic, sizeof(h->magic));
     octal(h->checksum, 7, sum);
     h->checksum[6] = '\0';
 }
@@ -402,13 +419,13 @@ static int hex_value(char c)
 /* Digits of the given base up to `end`, which must follow; moves *p behind it. */
 static bool read_number(char **p, char end, unsigned base, uint64_t max, uint64_t *ret)
 {
-    uint64_t value = 0;
+    uint64_t value = 0, most = (UINT64_MAX - 15) / base;
     char *start = *p;
 
     for (; **p != end; (*p)++) {
         int digit = hex_value(**p);
 
-        if (digit < 0 || (unsigned)digit >= base || value > (UINT64_MAX - 15) / base)
+        if (digit < 0 || (unsigned)digit >= base || value > most)
             return false;
         value = value * base + (unsigned)digit;
     }

@@ -37,10 +37,21 @@ static uint64_t round64(uint64_t lane, uint64_t word)
     return rotl64(lane + word * P2, 31) * P1;
 }
 
-static void stripe(struct xxh64 *x, const unsigned char *p)
+/* Whole stripes of 32 bytes; the lanes stay in registers. */
+static void stripes(struct xxh64 *x, const unsigned char *p, size_t count)
 {
-    for (int i = 0; i < 4; i++)
-        x->lane[i] = round64(x->lane[i], load64(p + 8 * i));
+    uint64_t a = x->lane[0], b = x->lane[1], c = x->lane[2], d = x->lane[3];
+
+    for (; count; count--, p += 32) {
+        a = round64(a, load64(p));
+        b = round64(b, load64(p + 8));
+        c = round64(c, load64(p + 16));
+        d = round64(d, load64(p + 24));
+    }
+    x->lane[0] = a;
+    x->lane[1] = b;
+    x->lane[2] = c;
+    x->lane[3] = d;
 }
 
 void xxh64_init(struct xxh64 *x)
@@ -62,12 +73,11 @@ void xxh64_add(struct xxh64 *x, const void *bytes, size_t n)
         n -= take;
         if (have + take < 32)
             return;
-        stripe(x, x->rest);
+        stripes(x, x->rest, 1);
     }
-    for (; n >= 32; p += 32, n -= 32)
-        stripe(x, p);
-    if (n)
-        memcpy(x->rest, p, n);
+    stripes(x, p, n / 32);
+    if (n % 32)
+        memcpy(x->rest, p + n / 32 * 32, n % 32);
 }
 
 uint64_t xxh64_value(const struct xxh64 *x)

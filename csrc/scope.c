@@ -137,6 +137,9 @@ static int pattern_split(struct scope *s, struct pattern *p, struct error *err)
     }
     p->parts = n;
     p->plain = strcspn(p->text, "*?[");
+    p->last = p->text[strlen(p->text) - 1];
+    if (strchr("*?]", p->last))
+        p->last = '\0';
     return 0;
 }
 
@@ -318,20 +321,25 @@ static size_t parts_matched(const struct pattern *p, const char *path, size_t *r
     return matched;
 }
 
-static bool pattern_takes(const struct pattern *p, const char *path)
+/* `len` is that of the path. */
+static bool pattern_takes(const struct pattern *p, const char *path, size_t len)
 {
     size_t parts, matched;
 
-    if (strncmp(path, p->text, p->plain) != 0)
-        return false; /* nearly always, and quickly */
+    /* Nearly always, and quickly. */
+    if ((p->last && p->last != path[len - 1]) || len < p->plain ||
+        memcmp(path, p->text, p->plain) != 0)
+        return false;
     matched = parts_matched(p, path, &parts);
     return matched == p->parts && (p->deep ? parts > matched : parts == matched);
 }
 
 bool scope_excludes(const struct scope *s, const char *path)
 {
+    size_t len = strlen(path);
+
     for (size_t i = 0; i < s->count; i++)
-        if (s->pattern[i].exclude && pattern_takes(&s->pattern[i], path))
+        if (s->pattern[i].exclude && pattern_takes(&s->pattern[i], path, len))
             return true;
     return false;
 }
@@ -339,12 +347,13 @@ bool scope_excludes(const struct scope *s, const char *path)
 bool scope_covers(const struct scope *s, const char *path)
 {
     char above[PATH_SIZE];
+    size_t len = strlen(path);
     bool taken = false;
 
     for (size_t i = 0; i < s->count && !taken; i++)
-        taken = !s->pattern[i].exclude && pattern_takes(&s->pattern[i], path);
+        taken = !s->pattern[i].exclude && pattern_takes(&s->pattern[i], path, len);
     /* What is excluded takes all below it along. */
-    for (size_t n = strlen(path); taken && n > 0; n = path_parent(above)) {
+    for (size_t n = len; taken && n > 0; n = path_parent(above)) {
         memcpy(above, path, n);
         above[n] = '\0';
         taken = !scope_excludes(s, above);
@@ -354,11 +363,13 @@ bool scope_covers(const struct scope *s, const char *path)
 
 const struct pattern *scope_why(const struct scope *s, const char *path)
 {
+    size_t len = strlen(path);
+
     for (const struct pattern *p = s->pattern; p < s->pattern + s->count; p++) {
         size_t parts;
 
         if (!p->exclude &&
-            (pattern_takes(p, path) || (parts_matched(p, path, &parts) == parts &&
+            (pattern_takes(p, path, len) || (parts_matched(p, path, &parts) == parts &&
                                         parts + !p->deep == p->parts)))
             return p;
     }

@@ -17,6 +17,7 @@ struct pattern {
     bool deep;          /* ended in "**", which is not among the parts */
     size_t parts;
     size_t plain;       /* length of the text up to its first wildcard */
+    char last;          /* the byte that what it takes ends in, or 0 */
     const char **part;
 };
 
