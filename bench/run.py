@@ -20,7 +20,7 @@ import report
 from measure import OPERATIONS, Broken, Counts, cycle, timer, tracer
 from programs import PROJECT, compile_c, helper_compiler
 from tools import Floor, Helper, Tool, others
-from tree import FILE_SIZE, SMALLEST, Tree
+from tree import FILE_SIZE, OLD, SMALLEST, Tree
 
 SIZES = (10, 100, 1_000, 10_000)
 RUNS = 31
@@ -85,6 +85,13 @@ class Bench:
             if tool.own_tree:
                 cycle(tool, tree, self._time)  # the first start on a host has more to do
         return self._trees[owner, size]
+
+    def grow_old(self, sizes: Sequence[int]) -> None:
+        """Make the trees of helper and floor and wait until their files are as old as a host's."""
+        for size in sizes:
+            for tool in self.pair:
+                self._tree(tool, size)
+        time.sleep(OLD)
 
     def count(self, sizes: Sequence[int]) -> report.Counted | None:
         """One traced run of helper and floor at each size; None where there is no strace."""
@@ -162,6 +169,9 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> tuple[list[report.Ta
     runs = {size: runs_at(size, arguments.runs) for size in sizes}
     tables = []
 
+    if not arguments.fresh:
+        say("waiting until the trees are a minute old")
+        bench.grow_old(sizes)
     say("counting system calls")
     counts = bench.count(sizes)
     if counts is None:
@@ -211,6 +221,9 @@ def parse() -> argparse.Namespace:
         "--runs", type=int, default=RUNS, help=f"runs at small sizes, fewer at others ({RUNS})"
     )
     parser.add_argument("--dir", type=Path, default=Path.cwd(), help="where the scratch roots go")
+    parser.add_argument(
+        "--fresh", action="store_true", help="trees a second old, which a rollback has to read"
+    )
     parser.add_argument("--helper", type=Path, default=PROJECT / "build" / "networking-config")
     parser.add_argument("--json", type=Path, help="write every sample to this file as well")
     parser.add_argument("--markdown", action="store_true", help="tables as Markdown")

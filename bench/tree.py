@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["FILE_SIZE", "SMALLEST", "Tree"]
+__all__ = ["FILE_SIZE", "OLD", "SMALLEST", "Tree"]
 
 FILE_SIZE = 600
 
@@ -29,6 +29,10 @@ PLACES = (
 # A file whose ctime lies this close to a snapshot may still change unnoticed, so that a careful
 # tool looks at it twice.  Known-good files are older than that.
 REST = 1.1
+
+# A rollback trusts an untouched inode unread if it had its times a minute before the start; so old
+# are the files of a host when somebody comes to change them.
+OLD = 61.0
 
 
 class File(NamedTuple):
