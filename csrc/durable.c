@@ -22,11 +22,27 @@ static int sync_entry(struct dirs *dirs, const struct entry *e, struct error *er
     return 0;
 }
 
+/*
+ * The root is no entry, so nothing says what it was like: that a name in it went,
+ * which leaves no entry either, shows in its ctime alone.  Where the clock was
+ * set back since the start, not even there.
+ */
+static int sync_root(int root, struct stamp started, bool touched, struct error *err)
+{
+    struct sys_stat st;
+
+    if (sys_statx(root, NULL, &st))
+        return error_file(err, STEP_STAT, errno, ".");
+    if (!touched && entry_before(st.ctime, started) && !entry_before(sys_now(), started))
+        return 0;
+    return sys_fsync(root, ".") ? error_file(err, STEP_SYNC_DIRECTORY, errno, ".") : 0;
+}
+
 /* Files before the directories that name them: the listing backwards has them in this order. */
 int durable_sync(struct dirs *dirs, const struct listing *saved, struct stamp started,
                  const struct listing *live, const bool *except, struct error *err)
 {
-    bool sync_root = false;
+    bool root_touched = false;
     size_t j = saved->count; /* of the saved entries from here on, none belongs to what is left */
 
     for (size_t i = live->count; i-- > 0;) {
@@ -41,10 +57,8 @@ int durable_sync(struct dirs *dirs, const struct listing *saved, struct stamp st
             continue;
         if (sync_entry(dirs, now, err))
             return -1;
-        sync_root = sync_root || (path_parent(now->path) == 0 &&
-                                  (!was || was->st.ino != now->st.ino));
+        root_touched = root_touched || (path_parent(now->path) == 0 &&
+                                        (!was || was->st.ino != now->st.ino));
     }
-    if (sync_root && sys_fsync(dirs->root, "."))
-        return error_file(err, STEP_SYNC_DIRECTORY, errno, ".");
-    return 0;
+    return sync_root(dirs->root, started, root_touched, err);
 }

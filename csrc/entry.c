@@ -40,13 +40,15 @@ static bool earlier(struct stamp t, struct stamp u, int64_t by)
     return t.sec < u.sec || (t.sec == u.sec && t.nsec < nsec);
 }
 
-bool entry_touched(const struct sys_stat *saved, const struct sys_stat *now,
-                          struct stamp started)
+bool entry_before(struct stamp t, struct stamp started)
 {
     /* The clock's ticks, or whole seconds where the filesystem stores no more. */
-    int64_t grain = now->ctime.nsec ? 20000000 : 2000000000;
+    return earlier(t, started, t.nsec ? 20000000 : 2000000000);
+}
 
-    return !entry_unchanged(saved, now) || !earlier(now->ctime, started, grain);
+bool entry_touched(const struct sys_stat *saved, const struct sys_stat *now, struct stamp started)
+{
+    return !entry_unchanged(saved, now) || !entry_before(now->ctime, started);
 }
 
 int entry_open(struct dirs *dirs, const struct entry *e, struct error *err)

@@ -30,9 +30,13 @@ int entry_stat(int dirfd, const char *name, struct entry *e);
 bool entry_unchanged(const struct sys_stat *a, const struct sys_stat *b);
 
 /*
+ * Whether a change time is surely one of before `started`.  It has a grain: what
+ * changed so shortly before that a later change might look the same is not.
+ */
+bool entry_before(struct stamp t, struct stamp started);
+/*
  * Whether an inode may have been written since `started`, when it was `saved`.
- * No program can set its change time, but that has a grain: what changed so
- * shortly before that a later change might look the same counts as touched.
+ * No program can set its change time.
  */
 bool entry_touched(const struct sys_stat *saved, const struct sys_stat *now, struct stamp started);
 

@@ -749,12 +749,49 @@ int restore_differences(struct restore *r, uint64_t *ret_failed, struct error *e
     return err->code ? -1 : 0;
 }
 
+/* ---- leftovers ---- */
+
+static int unlock_fd(int fd, uint32_t flags, const char *name)
+{
+    return flags & FLAGS_LOCKING ? sys_setflags(fd, flags & ~(uint32_t)FLAGS_LOCKING, name) : 0;
+}
+
+static int lock_again(int fd, uint32_t flags, const char *name)
+{
+    return flags & FLAGS_LOCKING && (sys_setflags(fd, flags, name) || sys_fsync(fd, name)) ? -1 : 0;
+}
+
+/*
+ * A power cut may have left a temporary name in a directory that is immutable
+ * again, or beside the name that its file was given before that was locked.
+ * Both are locked again, durably: a commit keeps them, and nobody compares then.
+ */
+static int remove_locked(int dirfd, const char *name)
+{
+    AUTO_CLOSE fd = sys_openat(dirfd, name, O_RDONLY, 0); /* not of a link, which has no flags */
+    struct sys_stat dir, file = { 0 };
+    int removed;
+
+    if (sys_statx(dirfd, NULL, &dir) || (fd >= 0 && sys_statx(fd, NULL, &file)) ||
+        unlock_fd(dirfd, dir.flags, ".") || unlock_fd(fd, file.flags, name))
+        return -1;
+    removed = sys_unlinkat(dirfd, name, 0);
+    return lock_again(fd, file.flags, name) || lock_again(dirfd, dir.flags, ".") ? -1 : removed;
+}
+
+static int remove_leftover(int dirfd, const char *name)
+{
+    if (sys_unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    return errno == EPERM ? remove_locked(dirfd, name) : -1;
+}
+
 int restore_remove_leftovers(const struct listing *live, struct dirs *dirs, struct error *err)
 {
     for (size_t i = 0; i < live->leftovers; i++) {
         int dirfd = dirs_open_parent(dirs, live->leftover[i]);
 
-        if (dirfd < 0 || (sys_unlinkat(dirfd, path_name(live->leftover[i]), 0) && errno != ENOENT))
+        if (dirfd < 0 || remove_leftover(dirfd, path_name(live->leftover[i])))
             return error_file(err, STEP_REMOVE, errno, live->leftover[i]);
         /* Names that are gone must stay gone, or they would outlive the recovery. */
         if (sys_fsync(dirfd, live->leftover[i]))

@@ -794,3 +794,33 @@ def test_write_through_a_mapping_that_was_dirty_at_start(core: Core, root: Path)
         memory[:3] = b"ccc"
         core.rollback(root)
     assert tree.differences(before, tree.capture(root)) == []
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+@pytest.mark.parametrize("flag", [tree.IMMUTABLE, tree.APPEND_ONLY], ids=["i", "a"])
+def test_a_leftover_that_is_locked_in(core: Core, host: Path, flag: int, end: str) -> None:
+    """Found on the simulated disk: the temporary name is there, but its directory and its file are locked again.
+
+    The file's other name is the good one: both flags stay.
+    """
+    directory = host / "etc/systemd/network/10-eth2.network.d"
+    file = directory / "mtu.conf"
+    flags_or_skip(file, flag)
+    tree.set_flags(directory, flag)
+    before = tree.capture(host)
+    core.start(host)
+    for path in (directory, file):
+        tree.set_flags(path, 0)
+    times = directory.stat()
+    os.link(file, directory / ".netcf-tmp-0")
+    (directory / ".netcf-tmp-1").symlink_to("mtu.conf")
+    os.utime(directory, ns=(times.st_atime_ns, times.st_mtime_ns))
+    for path in (directory, file):
+        tree.set_flags(path, flag)
+    core.rollback(host) if end == "rollback" else core.commit(host)
+    assert tree.temporary_files(host) == []
+    now = tree.capture(host)
+    if end == "commit":  # the directory's time is that of the removal
+        before, now = tree.without_directory_times(before), tree.without_directory_times(now)
+    assert tree.differences(before, now) == []

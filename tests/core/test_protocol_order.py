@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from lib import ncf, operations, seam, tree
+from lib import ncf, operations, seam, snapshot, tree
 from lib.ncf import Core
 from lib.seam import Event, position, positions
 
@@ -387,6 +388,46 @@ def test_commit_syncs_the_root_for_a_new_top_directory(core: Core, tmp_path: Pat
     order = synced(events)
     assert order[-1] == STATE
     assert sorted(order[:-1]) == [b".", b"etc", b"etc/netplan", b"etc/netplan/a.yaml"]
+
+
+def test_commit_syncs_the_root_from_which_a_directory_went(core: Core, fast_dir: Path) -> None:
+    """A name that is gone from the root leaves no entry behind; the root's own time tells."""
+    tree.compact(fast_dir)
+    (fast_dir / "extra").mkdir()
+    operations.wait_until_older(fast_dir)
+    core.start(fast_dir)
+    (fast_dir / "extra").rmdir()
+    with seam.watching(core) as events:
+        core.commit(fast_dir)
+    assert synced(events) == [b".", STATE]
+
+
+def test_rollback_syncs_the_root_that_a_killed_one_changed(core: Core, tmp_path: Path) -> None:
+    """Found on the simulated disk: /etc itself was new, and the rollback that removed it was killed before its sync."""
+    root = tmp_path / "bare"
+    root.mkdir()
+    operations.wait_until_older(root)
+    core.start(root)
+    (root / "etc").mkdir()
+    (root / "etc").rmdir()
+    with seam.watching(core) as events:
+        core.rollback(root)
+    assert synced(events) == [b".", STATE]
+
+
+def test_the_root_is_synced_when_the_clock_was_set_back(core: Core, fast_dir: Path) -> None:
+    """Then its time says nothing.  Here it is the snapshot that comes from the future."""
+    tree.compact(fast_dir)
+    operations.wait_until_older(fast_dir)
+    core.start(fast_dir)
+    later = b"started %d.000000001" % (time.time() + 3600)
+    snapshot.rewrite(
+        fast_dir / operations.SNAPSHOT,
+        lambda lines: [later if line.startswith(b"started ") else line for line in lines],
+    )
+    with seam.watching(core) as events:
+        core.rollback(fast_dir)
+    assert b"." in synced(events)
 
 
 @pytest.mark.root

@@ -178,9 +178,12 @@ def wait_until_older(root: Path) -> None:
     """Let the tree become older than the moments before a start that count as doubtful.
 
     What changed within the grain of the clock's ticks before a start may have
-    changed after it too, so commit and rollback sync it again.
+    changed after it too, so commit and rollback sync it again.  That holds for
+    the root as well, in which a first start makes a name.
     """
-    newest = max(os.lstat(tree.join(root, path)).st_ctime_ns for path in tree.capture(root))
+    (root / STATE).mkdir(mode=0o700, parents=True, exist_ok=True)
+    paths = [os.fsencode(root), *(tree.join(root, path) for path in tree.capture(root))]
+    newest = max(os.lstat(path).st_ctime_ns for path in paths)
     while time.time_ns() < newest + 100_000_000:
         time.sleep(0.005)
 

@@ -8,12 +8,6 @@ import pytest
 
 from proof import mutants, simulator
 
-OPEN_FINDINGS = {
-    "bare": "a killed rollback's removal of a directory at the root is synced by nobody",
-    "flags": "where a cut splits a rename in two, which no filesystem known here does, the old name "
-    "stays beside the new one of a file that is immutable again, and can't be removed",
-}
-
 
 @pytest.fixture(scope="module")
 def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -22,15 +16,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason=OPEN_FINDINGS[name]))
-        if name in OPEN_FINDINGS
-        else name
-        for name in simulator.SCENARIOS
-    ],
-)
+@pytest.mark.parametrize("scenario", simulator.SCENARIOS)
 def test_a_power_cut_leaves_old_or_new(disk: Path, scenario: str) -> None:
     """Whatever was lost of what was not synced, boot makes of it the old files or what was committed."""
     done = simulator.run(disk, "--scenario", scenario, "--depth", "1", "--personality", "posix")

@@ -287,6 +287,16 @@ static void crash_journal(struct crash *c, const struct log *log, int upto, int 
             }
 }
 
+/* Whether the name that operation `i` gave still leads there at `s`. */
+static bool still_named(const struct log *log, int i, int s)
+{
+    for (int j = i + 1; j < s; j++)
+        if (log->op[j].kind == OP_NAME && log->op[j].inode == log->op[i].inode &&
+            log->op[j].text == log->op[i].text)
+            return false;
+    return true;
+}
+
 /* What the fsync at `s` put into the tree log: that inode, and the names of a new one. */
 static void keep_logged(struct enumeration *e, int s, int inode, int cut, bool content)
 {
@@ -301,11 +311,12 @@ static void keep_logged(struct enumeration *e, int s, int inode, int cut, bool c
         if (op->inode == inode && op->kind < OP_SYNC &&
             (content || (op->kind != OP_DATA && !op->delayed))) {
             e->always[i] = true;
-            /* A directory brings along inodes that are new in it, without their data. */
-            if (op->kind == OP_NAME && op->target >= 0 && i >= cut)
-                for (int j = cut; j < i; j++)
-                    if (log->op[j].kind == OP_MAKE && log->op[j].inode == op->target)
-                        keep_logged(e, s, op->target, cut, false);
+            /*
+             * A directory brings along the inodes that were named in it since, new ones
+             * and old ones (a link, renamed after its times were set), without their data.
+             */
+            if (op->kind == OP_NAME && op->target >= 0 && i >= cut && still_named(log, i, s))
+                keep_logged(e, s, op->target, cut, false);
         }
         if (made && content && op->kind == OP_NAME && op->target == inode)
             for (int j = i; j < s; j++)

@@ -480,9 +480,12 @@ static void found(void *context, struct image *left, const struct log *log, int 
 
 static void cut_here(const struct log *log, int upto, struct expect *e)
 {
+    void *outer = crash.context; /* a recovery is cut while the cuts of what it recovers from go on */
+
     crash.found = found;
     crash.context = e;
     crash_at(&crash, log, upto);
+    crash.context = outer;
 }
 
 /* Every power cut while the log's operations from `from` to `to` happen. */
