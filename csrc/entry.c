@@ -57,7 +57,9 @@ int entry_open(struct dirs *dirs, const struct entry *e, struct error *err)
 
     if (dirfd < 0)
         return error_file(err, STEP_OPEN_DIRECTORY, errno, e->path);
-    fd = sys_openat(dirfd, path_name(e->path), O_RDONLY | (e->type == 'd' ? O_DIRECTORY : 0), 0);
+    fd = e->type == 'l' ? sys_open_link(dirfd, path_name(e->path))
+                        : sys_openat(dirfd, path_name(e->path),
+                                     O_RDONLY | (e->type == 'd' ? O_DIRECTORY : 0), 0);
     if (fd < 0)
         return error_file(err, STEP_OPEN, errno, e->path);
     return fd;
@@ -107,7 +109,7 @@ void xattr_pack(struct buffer *b, const char *name, const void *value, size_t le
 enum { XATTR_MAX = 65536, XATTR_NAMES_MAX = 1024 };
 
 /* The value may grow between two calls; the largest one the kernel allows always fits. */
-static int pack_value(int fd, const char *link, const char *name, char *value, struct buffer *b)
+static int pack_value(int fd, bool link, const char *name, char *value, struct buffer *b)
 {
     ssize_t len = sys_getxattr(fd, link, name, value, XATTR_MAX);
 
@@ -117,7 +119,7 @@ static int pack_value(int fd, const char *link, const char *name, char *value, s
     return 0;
 }
 
-static int read_xattr_values(int fd, const char *link, char *names, size_t len, struct entry *e,
+static int read_xattr_values(int fd, bool link, char *names, size_t len, struct entry *e,
                              struct arena *memory)
 {
     const char *sorted[XATTR_NAMES_MAX];
@@ -142,7 +144,7 @@ static int read_xattr_values(int fd, const char *link, char *names, size_t len, 
     return 0;
 }
 
-static int read_xattrs(int fd, const char *link, struct entry *e, struct arena *memory,
+static int read_xattrs(int fd, bool link, struct entry *e, struct arena *memory,
                        struct error *err)
 {
     char few[1024];
@@ -168,10 +170,10 @@ static int read_xattrs(int fd, const char *link, struct entry *e, struct arena *
     return 0;
 }
 
-static int read_target(int dirfd, struct entry *e, struct arena *memory, struct error *err)
+static int read_target(int fd, struct entry *e, struct arena *memory, struct error *err)
 {
     char target[PATH_SIZE];
-    ssize_t n = sys_readlinkat(dirfd, path_name(e->path), target, sizeof(target));
+    ssize_t n = sys_readlinkat(fd, "", target, sizeof(target));
 
     if (n < 0 || n == (ssize_t)sizeof(target))
         return error_file(err, STEP_READ_LINK, n < 0 ? errno : ENAMETOOLONG, e->path);
@@ -184,17 +186,7 @@ int entry_read_details(struct dirs *dirs, int fd, struct entry *e, struct arena 
 {
     AUTO_CLOSE own = -1;
 
-    if (e->type == 'l') {
-        int dirfd = dirs_open_parent(dirs, e->path);
-
-        if (dirfd < 0)
-            return error_file(err, STEP_OPEN_DIRECTORY, errno, e->path);
-        return read_target(dirfd, e, memory, err) ||
-                       read_xattrs(dirfd, path_name(e->path), e, memory, err)
-                   ? -1
-                   : 0;
-    }
-    if (e->type != 'f' && e->type != 'd')
+    if (e->type != 'f' && e->type != 'd' && e->type != 'l')
         return 0;
     if (fd < 0) {
         own = entry_open(dirs, e, err);
@@ -202,11 +194,13 @@ int entry_read_details(struct dirs *dirs, int fd, struct entry *e, struct arena 
             return -1;
         fd = own;
     }
-    return read_xattrs(fd, NULL, e, memory, err);
+    if (e->type == 'l' && read_target(fd, e, memory, err))
+        return -1;
+    return read_xattrs(fd, e->type == 'l', e, memory, err);
 }
 
 /* Attributes that a new file inherited (a default ACL, for instance) and `e` does not have. */
-static int remove_other_xattrs(int fd, const char *link, const struct entry *e,
+static int remove_other_xattrs(int fd, bool link, const struct entry *e,
                                struct error *err)
 {
     struct entry now = { .path = e->path };
@@ -226,7 +220,7 @@ static int remove_other_xattrs(int fd, const char *link, const struct entry *e,
     return 0;
 }
 
-static int apply_xattrs(int fd, const char *link, const struct entry *e, struct error *err)
+static int apply_xattrs(int fd, bool link, const struct entry *e, struct error *err)
 {
     struct xattr want;
 
@@ -252,7 +246,7 @@ int entry_apply(int fd, const struct entry *e, struct error *err)
     if ((now.uid != e->st.uid || now.gid != e->st.gid) &&
         sys_fchown(fd, e->st.uid, e->st.gid, e->path))
         return error_file(err, STEP_SET_OWNER, errno, e->path);
-    if (apply_xattrs(fd, NULL, e, err))
+    if (apply_xattrs(fd, false, e, err))
         return -1;
     /* Inherited from the directory.  Flags that lock are not, and are set last. */
     if ((now.flags & ~e->st.flags & FLAG_NODUMP) &&
@@ -260,7 +254,7 @@ int entry_apply(int fd, const struct entry *e, struct error *err)
         return error_file(err, STEP_SET_FLAGS, errno, e->path);
     if (sys_fchmod(fd, e->st.mode & 07777, e->path))
         return error_file(err, STEP_SET_MODE, errno, e->path);
-    if (sys_utimensat(fd, NULL, e->st.mtime))
+    if (sys_utimensat(fd, false, e->st.mtime))
         return error_file(err, STEP_SET_TIMES, errno, e->path);
     return 0;
 }
@@ -268,15 +262,21 @@ int entry_apply(int fd, const struct entry *e, struct error *err)
 int entry_apply_link(int dirfd, const char *name, const struct entry *e, struct error *err)
 {
     struct sys_stat now;
+    AUTO_CLOSE fd = sys_open_link(dirfd, name);
 
-    if (sys_statx(dirfd, name, &now))
+    if (fd < 0)
+        return error_file(err, STEP_OPEN, errno, e->path);
+    if (sys_statx(fd, NULL, &now))
         return error_file(err, STEP_STAT, errno, e->path);
+    /* Who may write to the directory can have put something else there, for us to give away. */
+    if (!S_ISLNK(now.mode) || now.nlink != 1)
+        return error_set(err, NCF_EFILE, STEP_CHANGING, 0, e->path);
     if ((now.uid != e->st.uid || now.gid != e->st.gid) &&
-        sys_fchownat(dirfd, name, e->st.uid, e->st.gid))
+        sys_fchown(fd, e->st.uid, e->st.gid, e->path))
         return error_file(err, STEP_SET_OWNER, errno, e->path);
-    if (apply_xattrs(dirfd, name, e, err))
+    if (apply_xattrs(fd, true, e, err))
         return -1;
-    if (sys_utimensat(dirfd, name, e->st.mtime))
+    if (sys_utimensat(fd, true, e->st.mtime))
         return error_file(err, STEP_SET_TIMES, errno, e->path);
     return 0;
 }

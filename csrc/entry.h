@@ -40,7 +40,7 @@ bool entry_before(struct stamp t, struct stamp started);
  */
 bool entry_touched(const struct sys_stat *saved, const struct sys_stat *now, struct stamp started);
 
-/* A descriptor of a file or directory, for reading. */
+/* A descriptor of a file or directory, for reading, or as from sys_open_link(). */
 int entry_open(struct dirs *dirs, const struct entry *e, struct error *err);
 /*
  * Target and extended attributes, into `memory`.  fd as from entry_open(), or
@@ -63,7 +63,7 @@ void xattr_pack(struct buffer *b, const char *name, const void *value, size_t le
  * mtime.  Inode flags are not set here: they would lock the file.
  */
 int entry_apply(int fd, const struct entry *e, struct error *err);
-/* The same for the link `name`, which is `e`'s, in an open directory. */
+/* The same for the link `name` in an open directory, which was just made for `e`. */
 int entry_apply_link(int dirfd, const char *name, const struct entry *e, struct error *err);
 
 #endif

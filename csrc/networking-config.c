@@ -257,11 +257,18 @@ static int report_rollback(struct call *c, int result)
     return status;
 }
 
-static int do_rollback(struct call *c)
+/* Nothing that can happen to what it prints ends it half way. */
+static void ignore_signals(void)
 {
     /* The terminal may be at the other end of an interface that goes down. */
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
+static int do_rollback(struct call *c)
+{
+    ignore_signals();
     return report_rollback(c, ncf_change_rollback(c->ncf, c->rollback_flags));
 }
 
@@ -304,6 +311,7 @@ static int do_boot(struct call *c)
         say(c, stdout, line);
         return DONE;
     }
+    ignore_signals();
     result = report_rollback(c, result);
     return c->boots ? catch_up(c, &b, result) : result;
 }

@@ -14,16 +14,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 32, HOLE = 4096, TEMP_SIZE = sizeof(PATH_TEMP) + 24 };
+enum { BATCH = 32, HOLE = 4096, TEMP_TRIES = 100, TEMP_SIZE = sizeof(PATH_TEMP) + 24 };
+
+struct inode {
+    uint64_t dev, ino;
+    uint32_t nlink; /* 0: any */
+};
 
 struct work {
     struct restore *r;
     struct error *err;
     uint64_t failed;
     bool reserve_released;
+    unsigned temps;         /* temporary files made */
     struct listing touched; /* directories whose names changed */
     size_t *source;         /* by index in saved: the entry whose inode it shall be a name of */
     bool *rewrite;          /* by index in saved: still to be made anew */
+    struct inode *made;     /* by index in saved: of one made anew that flags shall lock */
     size_t made_anew;       /* how many were */
 };
 
@@ -65,9 +72,28 @@ static int parent_of(struct work *w, const char *path, struct error *err)
     return fd < 0 ? error_file(err, STEP_OPEN_DIRECTORY, errno, path) : fd;
 }
 
+/* For writing metadata.  Somebody may have put another file there since; running again sees it. */
+static int open_same(struct work *w, const struct entry *e, struct inode same, struct error *err)
+{
+    int fd = entry_open(w->r->dirs, e, err);
+    struct sys_stat now;
+
+    if (fd < 0)
+        return -1;
+    if (sys_statx(fd, NULL, &now))
+        error_file(err, STEP_STAT, errno, e->path);
+    else if (now.dev == same.dev && now.ino == same.ino &&
+             (!same.nlink || now.nlink == same.nlink))
+        return fd;
+    else
+        error_set(err, NCF_EFILE, STEP_CHANGING, 0, e->path);
+    sys_close(fd);
+    return -1;
+}
+
 static int set_flags(struct work *w, const struct entry *e, uint32_t flags, struct error *err)
 {
-    AUTO_CLOSE fd = entry_open(w->r->dirs, e, err);
+    AUTO_CLOSE fd = open_same(w, e, (struct inode){ e->st.dev, e->st.ino, 0 }, err);
 
     if (fd < 0)
         return -1;
@@ -212,11 +238,6 @@ static void make_directories(struct work *w)
 
 /* ---- files and links made anew ---- */
 
-static void temp_name(char name[TEMP_SIZE], size_t slot)
-{
-    snprintf(name, TEMP_SIZE, PATH_TEMP "-%zu", slot);
-}
-
 /* A whole block of zeros is left out, so that a sparse file stays sparse. */
 static bool is_hole(const unsigned char *bytes, size_t n)
 {
@@ -250,24 +271,50 @@ static int write_content(struct work *w, int fd, const struct entry *e, struct e
     return 0;
 }
 
-static int create_temp(int dirfd, const char *temp, const struct entry *e)
-{
-    int fd = -1;
+/* Where a hard link comes from. */
+struct source {
+    int dirfd;
+    const char *name;
+};
 
-    for (int tries = 0; tries < 2; tries++) {
-        if (e->type == 'l') {
-            fd = sys_symlinkat(e->target, dirfd, temp);
-        } else {
-            fd = sys_openat(dirfd, temp, O_WRONLY | O_CREAT | O_EXCL, 0600);
-        }
-        if (fd >= 0 || errno != EEXIST || sys_unlinkat(dirfd, temp, 0))
-            break;
+static int try_temp(int dirfd, const char *temp, const struct entry *e, const struct source *source)
+{
+    if (source)
+        return sys_linkat(source->dirfd, source->name, dirfd, temp);
+    if (e->type == 'l')
+        return sys_symlinkat(e->target, dirfd, temp);
+    return sys_openat(dirfd, temp, O_WRONLY | O_CREAT | O_EXCL, 0600);
+}
+
+/*
+ * What has the name already was left by a rollback that was killed; only a
+ * directory is not ours to remove, but then there are other names.
+ */
+static int create_temp(struct work *w, int dirfd, char temp[TEMP_SIZE], const struct entry *e,
+                       const struct source *source)
+{
+    for (int tries = 0; tries < TEMP_TRIES; tries++) {
+        int fd;
+
+        snprintf(temp, TEMP_SIZE, PATH_TEMP "-%u", w->temps);
+        fd = try_temp(dirfd, temp, e, source);
+        if (fd >= 0)
+            w->temps++;
+        if (fd >= 0 || errno != EEXIST)
+            return fd;
+        if (sys_unlinkat(dirfd, temp, 0) == 0)
+            continue;
+        if (errno != EISDIR)
+            return -1;
+        w->temps++;
     }
-    return fd;
+    errno = EEXIST;
+    return -1;
 }
 
 /* The whole new file under its temporary name; returns its descriptor, 0 for a link. */
-static int write_temp(struct work *w, const struct entry *e, const char *temp, struct error *err)
+static int write_temp(struct work *w, const struct entry *e, char temp[TEMP_SIZE],
+                      struct error *err)
 {
     int fd, dirfd, r;
 
@@ -276,7 +323,7 @@ static int write_temp(struct work *w, const struct entry *e, const char *temp, s
     dirfd = parent_of(w, e->path, err);
     if (dirfd < 0)
         return -1;
-    fd = create_temp(dirfd, temp, e);
+    fd = create_temp(w, dirfd, temp, e, NULL);
     if (fd < 0)
         return error_file(err, STEP_CREATE, errno, e->path);
     if (e->type == 'l')
@@ -329,25 +376,39 @@ struct batch {
         struct entry *e;
         int fd; /* 0 for a link, which has none */
         bool failed;
+        char temp[TEMP_SIZE];
     } item[BATCH];
 };
 
+/* What is needed once it has its name: flags that lock are set last, and on no other inode. */
+static int remember(struct work *w, const struct entry *e, int fd, struct error *err)
+{
+    struct sys_stat st;
+
+    if (!e->st.flags)
+        return 0;
+    if (sys_statx(fd, NULL, &st))
+        return error_file(err, STEP_STAT, errno, e->path);
+    w->made[e - w->r->saved->entry] = (struct inode){ st.dev, st.ino, 0 };
+    return 0;
+}
+
 static void sync_batch(struct work *w, struct batch *b)
 {
-    char temp[TEMP_SIZE];
-
     for (size_t i = 0; i < b->count; i++) {
         struct entry *e = b->item[i].e;
         struct error one = { 0 };
 
         if (e->type == 'l')
             continue;
-        if (sys_fsync(b->item[i].fd, e->path)) {
+        if (sys_fsync(b->item[i].fd, e->path))
             error_file(&one, STEP_SYNC, errno, e->path);
+        else
+            remember(w, e, b->item[i].fd, &one);
+        if (one.code) {
             failed(w, &one);
             b->item[i].failed = true;
-            temp_name(temp, i);
-            sys_unlinkat(parent_of(w, e->path, &one), temp, 0);
+            sys_unlinkat(parent_of(w, e->path, &one), b->item[i].temp, 0);
         }
         sys_close(b->item[i].fd);
     }
@@ -361,16 +422,13 @@ static void made_anew(struct work *w, const struct entry *e)
 
 static void finish_batch(struct work *w, struct batch *b)
 {
-    char temp[TEMP_SIZE];
-
     sync_batch(w, b);
     for (size_t i = 0; i < b->count; i++) {
         struct error one = { 0 };
 
-        temp_name(temp, i);
         if (b->item[i].failed)
             continue;
-        if (move_into_place(w, b->item[i].e, temp, &one))
+        if (move_into_place(w, b->item[i].e, b->item[i].temp, &one))
             failed(w, &one);
         else
             made_anew(w, b->item[i].e);
@@ -381,25 +439,26 @@ static void finish_batch(struct work *w, struct batch *b)
 static int make_link(struct work *w, const struct entry *e, const struct entry *source,
                      struct error *err)
 {
+    char temp[TEMP_SIZE];
     struct dirs from;
-    int from_fd, dirfd;
+    struct source it = { .name = path_name(source->path) };
+    int dirfd;
 
     if (touch_parent(w, e->path, err))
         return -1;
     dirs_init(&from, w->r->dirs->root);
-    from_fd = dirs_open_parent(&from, source->path);
+    it.dirfd = dirs_open_parent(&from, source->path);
     dirfd = parent_of(w, e->path, err);
-    if (dirfd >= 0 && from_fd < 0)
+    if (dirfd >= 0 && it.dirfd < 0)
         error_file(err, STEP_OPEN_DIRECTORY, errno, source->path);
-    if (dirfd >= 0 && from_fd >= 0 &&
-        sys_linkat(from_fd, path_name(source->path), dirfd, PATH_TEMP "-0"))
+    if (dirfd >= 0 && it.dirfd >= 0 && create_temp(w, dirfd, temp, e, &it))
         error_file(err, STEP_LINK, errno, e->path);
     dirs_forget(&from);
-    if (err->code || move_into_place(w, e, PATH_TEMP "-0", err))
+    if (err->code || move_into_place(w, e, temp, err))
         return -1;
     /* rename() of two names of one inode does nothing and leaves both. */
     dirfd = parent_of(w, e->path, err);
-    if (dirfd >= 0 && sys_unlinkat(dirfd, PATH_TEMP "-0", 0) && errno != ENOENT)
+    if (dirfd >= 0 && sys_unlinkat(dirfd, temp, 0) && errno != ENOENT)
         return error_file(err, STEP_REMOVE, errno, e->path);
     return 0;
 }
@@ -438,13 +497,11 @@ static bool make_room_for_next(struct work *w, struct batch *b, struct error *on
 static void restore_one(struct work *w, struct batch *b, struct entry *e)
 {
     struct error one = { 0 };
-    char temp[TEMP_SIZE];
     int fd;
 
-    do {
-        temp_name(temp, b->count);
-        fd = write_temp(w, e, temp, &one);
-    } while (fd < 0 && make_room_for_next(w, b, &one));
+    do
+        fd = write_temp(w, e, b->item[b->count].temp, &one);
+    while (fd < 0 && make_room_for_next(w, b, &one));
     if (fd < 0) {
         failed(w, &one);
         return;
@@ -498,26 +555,16 @@ static bool must_rewrite(const struct difference *d)
            (d->metadata & NCF_META_LINKS);
 }
 
-static bool same_inode(const struct sys_stat *a, const struct sys_stat *b)
-{
-    return a->dev == b->dev && a->ino == b->ino && a->nlink == b->nlink;
-}
-
 static int restore_in_place(struct work *w, const struct difference *d, struct error *err)
 {
-    struct sys_stat now;
+    const struct sys_stat *now = &d->live->st;
     AUTO_CLOSE fd = -1;
 
     if (unlock(w, d->live, err))
         return -1;
-    fd = entry_open(w->r->dirs, d->live, err);
+    fd = open_same(w, d->live, (struct inode){ now->dev, now->ino, now->nlink }, err);
     if (fd < 0)
         return -1;
-    if (sys_statx(fd, NULL, &now))
-        return error_file(err, STEP_STAT, errno, d->saved->path);
-    /* Somebody put another file there since the comparison; running again sees it. */
-    if (!same_inode(&now, &d->live->st))
-        return error_set(err, NCF_EFILE, STEP_CHANGING, 0, d->saved->path);
     if (entry_apply(fd, d->saved, err))
         return -1;
     if ((d->saved->st.flags || d->live->st.flags) &&
@@ -545,17 +592,16 @@ static void restore_metadata(struct work *w)
 /* Files that shall be immutable or the like: last, for it locks them. */
 static void restore_flags(struct work *w)
 {
-    const struct differences *d = w->r->differences;
+    struct listing *saved = w->r->saved;
 
-    for (size_t i = 0; i < d->count; i++) {
-        const struct entry *e = d->item[i].saved;
+    for (size_t i = 0; i < saved->count; i++) {
+        const struct entry *e = &saved->entry[i];
         struct error one = { 0 };
         AUTO_CLOSE fd = -1;
 
-        if (d->item[i].kind == NCF_DIFF_ADDED || e->type != 'f' || !e->st.flags ||
-            w->rewrite[e - w->r->saved->entry])
+        if (!w->made[i].ino || w->rewrite[i])
             continue;
-        fd = entry_open(w->r->dirs, e, &one);
+        fd = open_same(w, e, w->made[i], &one);
         if (fd >= 0 && sys_setflags(fd, e->st.flags, e->path))
             error_file(&one, STEP_SET_FLAGS, errno, e->path);
         else if (fd >= 0 && sys_fsync(fd, e->path))
@@ -701,6 +747,21 @@ static void verify(struct work *w)
 
 /* ---- the whole ---- */
 
+/* No name can be linked to a file that flags lock: where one is missing, all are made anew. */
+static void rewrite_locked(struct work *w)
+{
+    struct listing *saved = w->r->saved;
+
+    for (size_t i = 0; i < saved->count; i++)
+        w->source[saved->entry[i].link] |= w->rewrite[i];
+    for (size_t i = 0; i < saved->count; i++) {
+        const struct entry *live = listing_find(w->r->live, saved->entry[i].path);
+
+        if (w->source[saved->entry[i].link] && live && live->st.flags & FLAGS_LOCKING)
+            w->rewrite[i] = true;
+    }
+}
+
 /* Which entries are made anew, and for hard links: from which of their names. */
 static int plan(struct work *w)
 {
@@ -710,11 +771,13 @@ static int plan(struct work *w)
 
     w->source = calloc(n, sizeof(*w->source));
     w->rewrite = calloc(n, sizeof(*w->rewrite));
-    if (!w->source || !w->rewrite)
+    w->made = calloc(n, sizeof(*w->made));
+    if (!w->source || !w->rewrite || !w->made)
         return error_file(w->err, STEP_MEMORY, ENOMEM, "");
     for (size_t i = 0; i < d->count; i++)
         if (must_rewrite(&d->item[i]))
             w->rewrite[d->item[i].saved - saved->entry] = true;
+    rewrite_locked(w);
     /* source[first] is the first name that stays, if any, else the first name itself. */
     for (size_t i = saved->count; i-- > 0;)
         w->source[i] = i;
@@ -745,6 +808,7 @@ int restore_differences(struct restore *r, uint64_t *ret_failed, struct error *e
     *ret_failed = w.failed;
     free(w.source);
     free(w.rewrite);
+    free(w.made);
     listing_free(&w.touched);
     return err->code ? -1 : 0;
 }
@@ -781,7 +845,7 @@ static int remove_locked(int dirfd, const char *name)
 
 static int remove_leftover(int dirfd, const char *name)
 {
-    if (sys_unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
+    if (sys_unlinkat(dirfd, name, 0) == 0 || errno == ENOENT || errno == EISDIR /* never ours */)
         return 0;
     return errno == EPERM ? remove_locked(dirfd, name) : -1;
 }

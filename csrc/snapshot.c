@@ -251,9 +251,20 @@ static int writer_pad(struct writer *w)
     return writer_add(w, zeros, (ARCHIVE_BLOCK - writer_at(w) % ARCHIVE_BLOCK) % ARCHIVE_BLOCK);
 }
 
-static int copy_live_content(struct writer *w, struct entry *e, int fd)
+/* Listed before it was opened, examined again after it was read: what lies between is it. */
+static int unchanged(struct writer *w, const struct entry *e, int fd)
 {
     struct sys_stat now;
+
+    if (sys_statx(fd, NULL, &now))
+        return error_file(w->err, STEP_STAT, errno, e->path);
+    if (!entry_unchanged(&e->st, &now))
+        return error_set(w->err, NCF_EFILE, STEP_CHANGING, 0, e->path);
+    return 0;
+}
+
+static int copy_live_content(struct writer *w, struct entry *e, int fd)
+{
     uint64_t left = e->st.size;
 
     while (left) {
@@ -270,12 +281,7 @@ static int copy_live_content(struct writer *w, struct entry *e, int fd)
         w->len += (size_t)got;
         left -= (uint64_t)got;
     }
-    /* Listed before it was opened, examined again after it was read: what lies between is it. */
-    if (sys_statx(fd, NULL, &now))
-        return error_file(w->err, STEP_STAT, errno, e->path);
-    if (left || !entry_unchanged(&e->st, &now))
-        return error_set(w->err, NCF_EFILE, STEP_CHANGING, 0, e->path);
-    return 0;
+    return left ? error_set(w->err, NCF_EFILE, STEP_CHANGING, 0, e->path) : unchanged(w, e, fd);
 }
 
 static int copy_saved_content(struct writer *w, struct entry *e, uint64_t from)
@@ -331,10 +337,13 @@ static int write_member(struct writer *w, struct entry *e)
 
     if (e->type == '-' || e->type == 's')
         return 0;
-    if (live && e->type == 'f' && (fd = entry_open(w->dirs, e, w->err)) < 0)
+    if (live && (e->type == 'f' || e->type == 'l') &&
+        (fd = entry_open(w->dirs, e, w->err)) < 0)
         return vanished(w, e);
     if (live && entry_read_details(w->dirs, fd, e, &w->l->memory, w->err))
         return vanished(w, e);
+    if (live && e->type == 'l' && unchanged(w, e, fd))
+        return -1;
     if (e->context)
         return 0;
     if (write_head(w, e, first))

@@ -147,10 +147,24 @@ int store_refuse_old_netcf(struct store *s, struct error *err)
     return errno == ENOENT ? 0 : error_file(err, STEP_STAT, errno, PATH_STATE "/" OLD_NETCF);
 }
 
-/* Removed now, or known not to be there; on a read-only filesystem nothing can be in use. */
-static bool gone(int result)
+/* A directory under a name of ours is somebody's: it is kept under another, but stops nothing. */
+static int move_away(struct store *s, const char *name)
 {
-    return result == 0 || errno == ENOENT || errno == EROFS;
+    char other[32];
+
+    for (int n = 1; n < 100; n++) {
+        snprintf(other, sizeof(other), "in-the-way-%d", n);
+        if (sys_renameat(s->fd, name, s->fd, other) == 0)
+            return 0;
+    }
+    return -1;
+}
+
+/* Removed now, or known not to be there; on a read-only filesystem nothing can be in use. */
+static bool clear_name(struct store *s, const char *name)
+{
+    return sys_unlinkat(s->fd, name, 0) == 0 || errno == ENOENT || errno == EROFS ||
+           (errno == EISDIR && move_away(s, name) == 0);
 }
 
 /*
@@ -166,7 +180,7 @@ enum { RESERVE_FILES = sizeof(reserve) / sizeof(reserve[0]) };
 static int remove_reserve(struct store *s, struct error *err)
 {
     for (int i = 0; i < RESERVE_FILES; i++)
-        if (!gone(sys_unlinkat(s->fd, path_name(reserve[i]), 0)))
+        if (!clear_name(s, path_name(reserve[i])))
             return error_file(err, STEP_REMOVE, errno, reserve[i]);
     return 0;
 }
@@ -195,7 +209,7 @@ void store_release_reserve(struct store *s)
 
 int store_clean_temp(struct store *s, struct error *err)
 {
-    if (!gone(sys_unlinkat(s->fd, PATH_TEMP, 0)))
+    if (!clear_name(s, PATH_TEMP))
         return error_file(err, STEP_REMOVE, errno, PATH_STATE "/" PATH_TEMP);
     return 0;
 }
@@ -207,7 +221,8 @@ int store_clean(struct store *s, struct error *err)
 
 int store_publish(struct store *s, const char *name, struct error *err)
 {
-    if (sys_renameat(s->fd, PATH_TEMP, s->fd, name)) {
+    if (sys_renameat(s->fd, PATH_TEMP, s->fd, name) &&
+        (errno != EISDIR || move_away(s, name) || sys_renameat(s->fd, PATH_TEMP, s->fd, name))) {
         error_file(err, STEP_RENAME, errno, PATH_STATE "/" PATH_TEMP);
         sys_unlinkat(s->fd, PATH_TEMP, 0);
         return -1;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -16,6 +17,7 @@
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -58,6 +60,52 @@ static int seam_enter(const char *call, const char *name)
         do                                               \
             (result) = (expression);                     \
         while ((result) < 0 && errno == EINTR && --tries_); \
+    } while (0)
+
+/*
+ * What would grow beyond RLIMIT_FSIZE shall fail with EFBIG, and not end a
+ * program that never asked for the signal: it stays blocked in this thread
+ * meanwhile, and is taken out of the queue.
+ */
+struct size_limit {
+    sigset_t before;
+    bool keep; /* it was pending already: the caller's */
+};
+
+static void size_limit_set(sigset_t *ret)
+{
+    sigemptyset(ret);
+    sigaddset(ret, SIGXFSZ);
+}
+
+static void size_limit_block(struct size_limit *l)
+{
+    sigset_t signal, pending;
+
+    size_limit_set(&signal);
+    sigprocmask(SIG_BLOCK, &signal, &l->before);
+    l->keep = sigismember(&l->before, SIGXFSZ) && sigpending(&pending) == 0 &&
+              sigismember(&pending, SIGXFSZ);
+}
+
+static void size_limit_restore(const struct size_limit *l, bool failed)
+{
+    int saved = errno;
+    sigset_t signal;
+
+    size_limit_set(&signal);
+    if (failed && saved == EFBIG && !l->keep)
+        sigtimedwait(&signal, NULL, &(struct timespec){ 0, 0 });
+    sigprocmask(SIG_SETMASK, &l->before, NULL);
+    errno = saved;
+}
+
+#define LIMITED(result, expression)                  \
+    do {                                             \
+        struct size_limit limit_;                    \
+        size_limit_block(&limit_);                   \
+        (result) = (expression);                     \
+        size_limit_restore(&limit_, (result) != 0);  \
     } while (0)
 
 /*
@@ -136,6 +184,15 @@ int sys_openat(int dirfd, const char *name, int flags, mode_t mode)
     return fd;
 }
 
+int sys_open_link(int dirfd, const char *name)
+{
+    int fd;
+
+    SEAM("openat", name);
+    RETRY(fd, openat(dirfd, name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+    return fd;
+}
+
 void sys_close(int fd)
 {
     if (fd >= 0)
@@ -168,43 +225,41 @@ ssize_t sys_pread(int fd, void *buf, size_t n, uint64_t offset, const char *name
     return got;
 }
 
-int sys_write(int fd, const void *buf, size_t n, const char *name)
+/* At *offset, which moves on; NULL: where the descriptor stands. */
+static int write_all(int fd, const char *p, size_t n, uint64_t *offset)
 {
-    const char *p = buf;
-
-    SEAM("write", name);
     while (n) {
         ssize_t put;
 
-        RETRY(put, write(fd, p, n));
+        RETRY(put, offset ? pwrite(fd, p, n, (off_t)*offset) : write(fd, p, n));
         if (put == 0)
             errno = ENOSPC;
         if (put <= 0)
             return -1;
         p += put;
         n -= (size_t)put;
+        if (offset)
+            *offset += (uint64_t)put;
     }
     return 0;
 }
 
+int sys_write(int fd, const void *buf, size_t n, const char *name)
+{
+    int r;
+
+    SEAM("write", name);
+    LIMITED(r, write_all(fd, buf, n, NULL));
+    return r;
+}
+
 int sys_pwrite(int fd, const void *buf, size_t n, uint64_t offset, const char *name)
 {
-    const char *p = buf;
+    int r;
 
     SEAM("pwrite", name);
-    while (n) {
-        ssize_t put;
-
-        RETRY(put, pwrite(fd, p, n, (off_t)offset));
-        if (put == 0)
-            errno = ENOSPC;
-        if (put <= 0)
-            return -1;
-        p += put;
-        offset += (uint64_t)put;
-        n -= (size_t)put;
-    }
-    return 0;
+    LIMITED(r, write_all(fd, buf, n, &offset));
+    return r;
 }
 
 int sys_fsync(int fd, const char *name)
@@ -226,12 +281,28 @@ void sys_write_behind(int fd, uint64_t offset, uint64_t n)
 #endif
 }
 
+static int set_size(int fd, off_t size)
+{
+    int r;
+
+    RETRY(r, ftruncate(fd, size));
+    return r;
+}
+
 int sys_ftruncate(int fd, uint64_t size, const char *name)
 {
     int r;
 
     SEAM("ftruncate", name);
-    RETRY(r, ftruncate(fd, (off_t)size));
+    LIMITED(r, set_size(fd, (off_t)size));
+    return r;
+}
+
+static int allocate(int fd, off_t n)
+{
+    int r;
+
+    RETRY(r, fallocate(fd, 0, 0, n));
     return r;
 }
 
@@ -240,7 +311,7 @@ int sys_fallocate(int fd, uint64_t n, const char *name)
     int r;
 
     SEAM("fallocate", name);
-    RETRY(r, fallocate(fd, 0, 0, (off_t)n));
+    LIMITED(r, allocate(fd, (off_t)n));
     return r;
 }
 
@@ -365,27 +436,36 @@ int sys_fchmodat(int dirfd, const char *name, mode_t mode)
     return r;
 }
 
-int sys_fchownat(int dirfd, const char *name, uint32_t uid, uint32_t gid)
-{
-    SEAM("fchownat", name);
-    return fchownat(dirfd, name, uid, gid, AT_SYMLINK_NOFOLLOW);
-}
-
 int sys_fchown(int fd, uint32_t uid, uint32_t gid, const char *name)
 {
     SEAM("fchown", name);
-    return fchown(fd, uid, gid);
+    /* fchown() refuses what sys_open_link() opened. */
+    return fchownat(fd, "", uid, gid, ABI_AT_EMPTY_PATH);
 }
 
-int sys_utimensat(int dirfd, const char *name, struct stamp mtime)
+/* The path that leads to what sys_open_link() opened, and not to where that leads. */
+static const char *link_path(int fd, char path[32])
+{
+    snprintf(path, 32, "/proc/self/fd/%d", fd);
+    return path;
+}
+
+int sys_utimensat(int fd, bool link, struct stamp mtime)
 {
     struct timespec times[2] = {
         { .tv_nsec = UTIME_OMIT },
         { .tv_sec = (time_t)mtime.sec, .tv_nsec = (long)mtime.nsec },
     };
+    char path[32];
+    int r;
 
-    SEAM("utimensat", name);
-    return name ? utimensat(dirfd, name, times, AT_SYMLINK_NOFOLLOW) : futimens(dirfd, times);
+    SEAM("utimensat", "");
+    if (!link)
+        return futimens(fd, times);
+    r = utimensat(fd, "", times, ABI_AT_EMPTY_PATH);
+    if (r && errno == EINVAL) /* kernels before 5.8 */
+        r = utimensat(AT_FDCWD, link_path(fd, path), times, 0);
+    return r;
 }
 
 int sys_setflags(int fd, uint32_t flags, const char *name)
@@ -411,47 +491,37 @@ int sys_flock(int fd, int operation, const char *name)
     return r;
 }
 
-/* The path under which the l...xattr calls find a link in an open directory. */
-static const char *proc_path(int fd, const char *name, char *buf, size_t size)
+ssize_t sys_listxattr(int fd, bool link, char *buf, size_t n)
 {
-    snprintf(buf, size, "/proc/self/fd/%d/%s", fd, name);
-    return buf;
+    char path[32];
+
+    SEAM("listxattr", "");
+    return link ? listxattr(link_path(fd, path), buf, n) : flistxattr(fd, buf, n);
 }
 
-ssize_t sys_listxattr(int fd, const char *name, char *buf, size_t n)
+ssize_t sys_getxattr(int fd, bool link, const char *attr, void *buf, size_t n)
 {
-    char path[300];
-
-    SEAM("listxattr", name);
-    return name ? llistxattr(proc_path(fd, name, path, sizeof(path)), buf, n)
-                : flistxattr(fd, buf, n);
-}
-
-ssize_t sys_getxattr(int fd, const char *name, const char *attr, void *buf, size_t n)
-{
-    char path[300];
+    char path[32];
 
     SEAM("getxattr", attr);
-    return name ? lgetxattr(proc_path(fd, name, path, sizeof(path)), attr, buf, n)
-                : fgetxattr(fd, attr, buf, n);
+    return link ? getxattr(link_path(fd, path), attr, buf, n) : fgetxattr(fd, attr, buf, n);
 }
 
-int sys_setxattr(int fd, const char *name, const char *attr, const void *value, size_t n)
+int sys_setxattr(int fd, bool link, const char *attr, const void *value, size_t n)
 {
-    char path[300];
+    char path[32];
 
     SEAM("setxattr", attr);
-    return name ? lsetxattr(proc_path(fd, name, path, sizeof(path)), attr, value, n, 0)
+    return link ? setxattr(link_path(fd, path), attr, value, n, 0)
                 : fsetxattr(fd, attr, value, n, 0);
 }
 
-int sys_removexattr(int fd, const char *name, const char *attr)
+int sys_removexattr(int fd, bool link, const char *attr)
 {
-    char path[300];
+    char path[32];
 
     SEAM("removexattr", attr);
-    return name ? lremovexattr(proc_path(fd, name, path, sizeof(path)), attr)
-                : fremovexattr(fd, attr);
+    return link ? removexattr(link_path(fd, path), attr) : fremovexattr(fd, attr);
 }
 
 static struct flock mark_of(short type, uint64_t key)
@@ -586,8 +656,18 @@ bool sys_wait_readable(int fd, int ms)
 
 void sys_protect(void)
 {
+    static const int limits[] = { RLIMIT_FSIZE, RLIMIT_AS, RLIMIT_DATA, RLIMIT_CPU };
     AUTO_CLOSE fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        uint64_t soft_hard[] = { UINT64_MAX, UINT64_MAX }; /* no limit */
+
+        if (syscall(SYS_prlimit64, 0, limits[i], soft_hard, NULL) &&
+            syscall(SYS_prlimit64, 0, limits[i], NULL, soft_hard) == 0) {
+            soft_hard[0] = soft_hard[1];
+            (void)syscall(SYS_prlimit64, 0, limits[i], soft_hard, NULL);
+        }
+    }
     if (fd >= 0 && write(fd, "-1000", 5) < 0)
         return;
 }

@@ -43,6 +43,12 @@ int sys_open_root(const char *path);
 /* openat2 beneath `dirfd`, following no symbolic link; ENOSYS on old kernels. */
 int sys_openat2(int dirfd, const char *path, int flags);
 int sys_openat(int dirfd, const char *name, int flags, mode_t mode);
+/*
+ * A descriptor of a symbolic link itself, which stays that link's whatever
+ * happens to its name: for statx, fchown, readlinkat with the name "", and the
+ * calls that have `link`, which is true for it.
+ */
+int sys_open_link(int dirfd, const char *name);
 void sys_close(int fd);
 ssize_t sys_read(int fd, void *buf, size_t n, const char *name);
 ssize_t sys_pread(int fd, void *buf, size_t n, uint64_t offset, const char *name);
@@ -69,22 +75,17 @@ int sys_statx(int dirfd, const char *name, struct sys_stat *ret);
 int sys_fchmod(int fd, mode_t mode, const char *name);
 /* Of a directory, never through a link. */
 int sys_fchmodat(int dirfd, const char *name, mode_t mode);
-int sys_fchownat(int dirfd, const char *name, uint32_t uid, uint32_t gid);
 int sys_fchown(int fd, uint32_t uid, uint32_t gid, const char *name);
-/* Sets mtime, leaves atime; name NULL: the descriptor itself. */
-int sys_utimensat(int dirfd, const char *name, struct stamp mtime);
+/* Sets mtime, leaves atime. */
+int sys_utimensat(int fd, bool link, struct stamp mtime);
 int sys_setflags(int fd, uint32_t flags, const char *name);
 int sys_flock(int fd, int operation, const char *name);
 
-/*
- * Extended attributes of what `fd` has open (name NULL), or of the symbolic
- * link `name` in directory `fd`, which no descriptor can have open: that goes
- * through /proc/self/fd.
- */
-ssize_t sys_listxattr(int fd, const char *name, char *buf, size_t n);
-ssize_t sys_getxattr(int fd, const char *name, const char *attr, void *buf, size_t n);
-int sys_setxattr(int fd, const char *name, const char *attr, const void *value, size_t n);
-int sys_removexattr(int fd, const char *name, const char *attr);
+/* Extended attributes; those of a link only where /proc is. */
+ssize_t sys_listxattr(int fd, bool link, char *buf, size_t n);
+ssize_t sys_getxattr(int fd, bool link, const char *attr, void *buf, size_t n);
+int sys_setxattr(int fd, bool link, const char *attr, const void *value, size_t n);
+int sys_removexattr(int fd, bool link, const char *attr);
 
 /*
  * Marks the open file `fd` for as long as this descriptor lives: other processes
@@ -109,7 +110,7 @@ bool sys_is_line(int fd);
 int sys_pipe(int *ret_read, int *ret_write);
 /* Whether there is something to read within that time; its end counts. */
 bool sys_wait_readable(int fd, int ms);
-/* Asks the kernel to take others when memory is short; where rights do not reach, nothing. */
+/* Asks the kernel to take others when memory is short, and lifts limits; as far as rights reach. */
 void sys_protect(void);
 
 /* On the running host, whatever the root: what daemons leave in /run. */

@@ -18,11 +18,14 @@ def killed(core: Core, directory: Path, operation: Operation, k: int) -> World:
     """A world whose operation was killed just before its k-th call."""
     world = operation.prepare(core, directory / f"host-{k}")
 
-    def child() -> None:
-        with seam.watching(core, seam.dying_at(k)):
+    def child() -> int:
+        with seam.watching(core, seam.dying_at(k)) as events:
             operation.act(core, world.root)
+        return len(events)
 
-    assert forks.run(child).signal == signal.SIGKILL
+    ended = forks.run(child)
+    # On a slow machine files are old enough at the start not to be synced again: fewer calls.
+    assert ended.signal == signal.SIGKILL or ended.value < k
     return world
 
 

@@ -43,6 +43,21 @@ def test_a_change_that_nobody_commits_rolls_back(helper: Helper, host: Path) -> 
     until(lambda: guards(host) == [], "the guard's end")
 
 
+def test_limits_of_the_session_are_not_the_guards(helper: Helper, host: Path) -> None:
+    """What a shell's ulimit forbids, its guard can do: keep a file larger than that, and roll back."""
+    before = tree.capture(host)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, resource.RLIM_INFINITY))
+
+    helper.run("snapshot_config", "--timeout", "1", root=host, check=True, preexec_fn=limit)
+    lock_out(host)
+    tree.write(host, "etc/network/interfaces.d/large", b"x" * (3 << 20))
+    # Not by asking the helper: that would start another guard in the place of a dead one.
+    until(lambda: not (host / "var/lib/netcf/network-snapshot.tar").exists(), "the rollback", seconds=10)
+    assert tree.differences(before, tree.capture(host)) == []
+
+
 def test_it_does_not_roll_back_early(helper: Helper, host: Path) -> None:
     """Not one second too soon."""
     began = time.clock_gettime_ns(time.CLOCK_BOOTTIME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -67,3 +68,25 @@ def test_no_link_is_followed_without_openat2(helper: Helper, root: Path, tmp_pat
     )
     assert (root / "etc/netplan").is_dir() and not (root / "etc/netplan").is_symlink()
     assert (outside / "a.yaml").read_bytes() == b"outside"
+
+
+def test_time_of_a_link_before_linux_5_8(helper: Helper, root: Path, tmp_path: Path) -> None:
+    """Where the time of a link can't be set by its descriptor alone, it is by way of /proc."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed")
+    network = root / "etc/systemd/network"
+    network.mkdir(parents=True)
+    (network / "link").symlink_to("nowhere")
+    os.utime(network / "link", ns=(5, 5), follow_symlinks=False)
+    before = tree.capture(root)
+    helper.run("change-begin", root=root, check=True)
+    (network / "link").unlink()
+    log = tmp_path / "strace.log"
+    done = subprocess.run(
+        [strace, "-o", log, "-e", "inject=utimensat:error=EINVAL:when=1", helper.path, "--root", root, "start"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "AT_EMPTY_PATH) = -1 EINVAL" in log.read_text()
+    assert tree.differences(before, tree.capture(root)) == []

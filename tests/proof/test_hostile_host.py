@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
+from conftest import remove
 from lib import ncf, seam, tree
 from lib.helper import FAILED, Helper
 from lib.ncf import Core, NcfError
@@ -98,3 +103,151 @@ def test_control_characters_beyond_ascii_can_not_drive_a_terminal(helper: Helper
     assert b"\xc2\x9b" not in shown
     assert rb"etc/network/interfaces.d/\xc2" in shown
     assert "\u00e9".encode() in shown
+
+
+IN_THE_WAY = ("empty", "full")
+
+
+def put_directory(path: Path, kind: str) -> None:
+    path.mkdir()
+    if kind == "full":
+        (path / "mine").write_bytes(b"somebody's")
+
+
+@pytest.mark.parametrize("kind", IN_THE_WAY)
+@pytest.mark.parametrize("command", ["rollback", "commit"])
+@pytest.mark.parametrize(
+    "name", [".netcf-tmp", ".netcf-reserve-1", ".netcf-reserve-2", "network-rollback-00000001.tar", "not-back"]
+)
+def test_directory_with_a_name_of_ours_in_the_state_directory(
+    core: Core, root: Path, name: str, command: str, kind: str
+) -> None:
+    """A directory under a name that the library uses stops nothing, and what is in it is not lost."""
+    state = root / "var/lib/netcf"
+    old = tree.realistic(root)
+    core.start(root)
+    new = tree.lock_out(root)
+    (state / name).unlink(missing_ok=True)
+    put_directory(state / name, kind)
+    getattr(core, command)(root)
+    assert tree.differences(new if command == "commit" else old, tree.capture(root)) == []
+    assert core.status(root).open == 0
+    if kind == "full":
+        assert [path.read_bytes() for path in state.glob("*/mine")] == [b"somebody's"]
+    core.start(root)
+    tree.write(root, "etc/network/interfaces", b"edited again")
+    core.rollback(root)
+    assert len(core.discarded(root)) == (1 if command == "commit" else 2)
+
+
+@pytest.mark.parametrize("kind", IN_THE_WAY)
+@pytest.mark.parametrize("since", ["before", "after"])
+@pytest.mark.parametrize("command", ["rollback", "commit"])
+def test_directory_with_a_name_of_ours_beside_live_files(
+    core: Core, root: Path, command: str, since: str, kind: str
+) -> None:
+    """A directory named like a temporary file, there since before the start or not, stops nothing and stays."""
+    old = tree.realistic(root)
+    places = [root / "etc/systemd/network/.netcf-tmp-0", root / "etc/netplan/.netcf-tmp-1", root / "etc/.netcf-tmp"]
+    if since == "before":
+        for place in places:
+            put_directory(place, kind)
+        core.start(root)
+        new = tree.lock_out(root)
+    else:
+        core.start(root)
+        new = tree.lock_out(root)
+        for place in places:
+            put_directory(place, kind)
+    getattr(core, command)(root)
+    assert core.status(root).open == 0
+    assert all(place.is_dir() and os.listdir(place) == ["mine"] * (kind == "full") for place in places)
+    now, wanted = (
+        {path: entry for path, entry in tree.without_directory_times(it).items() if b".netcf-tmp" not in path}
+        for it in (tree.capture(root), new if command == "commit" else old)
+    )
+    assert tree.differences(wanted, now) == []
+
+
+def swap_at_every_call(core: Core, directory: Path, change: Callable[[Path], None], name: str) -> Iterator[Path]:
+    """Roll back once for each of its calls; at that call a hard link to a file outside comes to stand
+    under `name`, or under the name of the temporary file on its way there.  Yields the file outside."""
+    for k in itertools.count(1):
+        root, outside = directory / f"host-{k}", directory / f"outside-{k}"
+        tree.compact(root)
+        outside.write_bytes(b"root's own")
+        os.utime(outside, ns=(1, 1))
+        outside.chmod(0o640)
+        place = root / "etc/systemd/network" / name
+        tree.write(root, "etc/systemd/network/kept")
+        change(place)
+        core.start(root)
+        if os.geteuid() == 0:
+            tree.set_flags(place, 0) if not place.is_symlink() else None
+        place.unlink()
+
+        def swap(
+            _event: seam.Event, number: int, k: int = k, place: Path = place, outside: Path = outside
+        ) -> None:
+            if number != k:
+                return
+            for victim in [*place.parent.glob(".netcf-tmp-*"), place]:
+                if os.path.lexists(victim):
+                    try:
+                        victim.unlink()
+                    except PermissionError:
+                        continue  # immutable already: nobody swaps that
+                    os.link(outside, victim)
+
+        with seam.watching(core, swap) as events, contextlib.suppress(NcfError):
+            core.rollback(root)
+        yield outside
+        tree.clear_flags(root)
+        if len(events) < k:
+            break
+        remove(root)
+
+
+def test_hard_link_in_the_place_of_a_restored_link(core: Core, fast_dir: Path) -> None:
+    """Owner, time and attributes of a symbolic link are never set on a file put in its place."""
+
+    def change(place: Path) -> None:
+        place.symlink_to("nowhere")
+        os.utime(place, ns=(2, 2), follow_symlinks=False)
+        if os.geteuid() == 0:
+            os.chown(place, 1234, 1234, follow_symlinks=False)
+            os.setxattr(place, "trusted.mark", b"x", follow_symlinks=False)
+
+    for outside in swap_at_every_call(core, fast_dir, change, "link"):
+        now = outside.stat()
+        assert (now.st_uid, now.st_mtime_ns, os.listxattr(outside)) == (os.geteuid(), 1, [])
+
+
+@pytest.mark.root
+def test_hard_link_in_the_place_of_a_file_about_to_be_locked(core: Core, fast_dir: Path) -> None:
+    """Inode flags are never set on a file put in the place of the restored one."""
+
+    def change(place: Path) -> None:
+        place.write_bytes(b"saved")
+        tree.set_flags(place, tree.IMMUTABLE)
+
+    for outside in swap_at_every_call(core, fast_dir, change, "locked"):
+        assert tree.get_flags(outside) == 0
+        assert outside.read_bytes() == b"root's own"
+
+
+@pytest.mark.root
+def test_further_name_of_an_immutable_file(core: Core, root: Path) -> None:
+    """A hard link to an immutable file comes back, and the file is immutable again."""
+    tree.compact(root)
+    first, second = root / "etc/systemd/network/a", root / "etc/systemd/network/b"
+    tree.write(root, "etc/systemd/network/a", b"saved")
+    os.link(first, second)
+    tree.set_flags(first, tree.IMMUTABLE)
+    old = tree.capture(root)
+    core.start(root)
+    tree.set_flags(first, 0)
+    second.unlink()
+    tree.set_flags(first, tree.IMMUTABLE)
+    core.rollback(root)
+    assert tree.differences(old, tree.capture(root)) == []

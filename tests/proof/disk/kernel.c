@@ -232,6 +232,25 @@ int sys_openat(int dirfd, const char *name, int flags, mode_t mode)
     return fd_new(found);
 }
 
+static int named(int dirfd, const char *name)
+{
+    int dir = inode_of(dirfd), found;
+
+    if (!name || !*name)
+        return dir;
+    if (node(dir)->type != 'd')
+        return fail(ENOTDIR);
+    found = image_find(&live, dir, name);
+    return found < 0 ? fail(ENOENT) : found;
+}
+
+int sys_open_link(int dirfd, const char *name)
+{
+    int found = named(dirfd, name);
+
+    return found < 0 ? -1 : fd_new(found);
+}
+
 void sys_close(int fd)
 {
     if (fd < 0)
@@ -339,7 +358,7 @@ int sys_symlinkat(const char *target, int dirfd, const char *name)
 
 ssize_t sys_readlinkat(int dirfd, const char *name, char *buf, size_t n)
 {
-    int found = image_find(&live, inode_of(dirfd), name);
+    int found = *name ? image_find(&live, inode_of(dirfd), name) : inode_of(dirfd);
 
     if (found < 0)
         return fail(ENOENT);
@@ -555,18 +574,6 @@ static int stat_inode(int i, struct sys_stat *ret)
     return 0;
 }
 
-static int named(int dirfd, const char *name)
-{
-    int dir = inode_of(dirfd), found;
-
-    if (!name)
-        return dir;
-    if (node(dir)->type != 'd')
-        return fail(ENOTDIR);
-    found = image_find(&live, dir, name);
-    return found < 0 ? fail(ENOENT) : found;
-}
-
 int sys_statx(int dirfd, const char *name, struct sys_stat *ret)
 {
     int i = named(dirfd, name);
@@ -618,22 +625,18 @@ static int set_owner(int inode, uint32_t uid, uint32_t gid)
     return edit_meta(inode, m);
 }
 
-int sys_fchownat(int dirfd, const char *name, uint32_t uid, uint32_t gid)
-{
-    return set_owner(named(dirfd, name), uid, gid);
-}
-
 int sys_fchown(int fd, uint32_t uid, uint32_t gid, const char *name)
 {
     (void)name;
     return set_owner(inode_of(fd), uid, gid);
 }
 
-int sys_utimensat(int dirfd, const char *name, struct stamp mtime)
+int sys_utimensat(int fd, bool link, struct stamp mtime)
 {
-    int inode = named(dirfd, name);
+    int inode = inode_of(fd);
     struct meta m;
 
+    (void)link;
     if (inode < 0)
         return -1;
     m = node(inode)->m;
@@ -685,12 +688,13 @@ static bool next_attribute(uint32_t text, size_t *at, struct attribute *ret)
     return true;
 }
 
-ssize_t sys_listxattr(int fd, const char *name, char *buf, size_t n)
+ssize_t sys_listxattr(int fd, bool link, char *buf, size_t n)
 {
-    int i = named(fd, name);
+    int i = inode_of(fd);
     struct attribute a;
     size_t used = 0;
 
+    (void)link;
     if (i < 0)
         return -1;
     for (size_t at = 0; next_attribute(node(i)->m.xattrs, &at, &a);) {
@@ -702,11 +706,12 @@ ssize_t sys_listxattr(int fd, const char *name, char *buf, size_t n)
     return (ssize_t)used;
 }
 
-ssize_t sys_getxattr(int fd, const char *name, const char *attr, void *buf, size_t n)
+ssize_t sys_getxattr(int fd, bool link, const char *attr, void *buf, size_t n)
 {
-    int i = named(fd, name);
+    int i = inode_of(fd);
     struct attribute a;
 
+    (void)link;
     if (i < 0)
         return -1;
     for (size_t at = 0; next_attribute(node(i)->m.xattrs, &at, &a);)
@@ -750,14 +755,16 @@ static int replace_attribute(int i, const char *attr, const void *value, size_t 
     return edit_meta(i, m);
 }
 
-int sys_setxattr(int fd, const char *name, const char *attr, const void *value, size_t n)
+int sys_setxattr(int fd, bool link, const char *attr, const void *value, size_t n)
 {
-    return replace_attribute(named(fd, name), attr, value, n);
+    (void)link;
+    return replace_attribute(inode_of(fd), attr, value, n);
 }
 
-int sys_removexattr(int fd, const char *name, const char *attr)
+int sys_removexattr(int fd, bool link, const char *attr)
 {
-    return replace_attribute(named(fd, name), attr, NULL, 0);
+    (void)link;
+    return replace_attribute(inode_of(fd), attr, NULL, 0);
 }
 
 /* ---- the rest ---- */
