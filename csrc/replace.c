@@ -122,10 +122,10 @@ static const char *unfollowed(const char *path)
     static const struct {
         const char *directory, *stack;
     } rows[] = { { "etc/NetworkManager", "NetworkManager" }, { "etc/netplan", "netplan" },
-                 { "etc/sysconfig", "the stack of etc/sysconfig" } };
+                 { "etc/sysconfig/network" /* a file on Red Hat's */, "SUSE's network scripts" } };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
-        if (path_beneath(path, rows[i].directory))
+        if (path_beneath(path, rows[i].directory) && strcmp(path, rows[i].directory) != 0)
             return rows[i].stack;
     return NULL;
 }

@@ -20,6 +20,8 @@ const struct stack *const stacks[] = {
     &stack_ifupdown2,
     &stack_ifupdown_ng,
     &stack_networkd,
+    &stack_networkscripts,
+    &stack_networkscripts_beside,
     NULL,
 };
 
@@ -262,6 +264,12 @@ bool work_run(struct work *w, const char *program, const char *const *words, con
     return start_one(w, &run, program, words, last) && end_one(w, &run, program, last);
 }
 
+/* Down goes by the present files, and where that failed, as up, by those of the start. */
+static const char *handle_of(const struct move *m, bool down)
+{
+    return down && m->now && !m->down_failed ? m->now->handle : m->handle;
+}
+
 /* Up to AT_ONCE of one level. */
 static size_t run_batch(struct work *w, const char *program, const char *const *words,
                         struct move **batch, size_t count, bool down)
@@ -270,9 +278,9 @@ static size_t run_batch(struct work *w, const char *program, const char *const *
     bool started[AT_ONCE];
 
     for (size_t i = 0; i < count; i++)
-        started[i] = start_one(w, &run[i], program, words, batch[i]->handle);
+        started[i] = start_one(w, &run[i], program, words, handle_of(batch[i], down));
     for (size_t i = 0; i < count; i++) {
-        bool good = started[i] && end_one(w, &run[i], program, batch[i]->handle);
+        bool good = started[i] && end_one(w, &run[i], program, handle_of(batch[i], down));
 
         if (down)
             batch[i]->down_failed = !good;

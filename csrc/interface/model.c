@@ -153,6 +153,9 @@ bool model_finish(struct model *m)
             if (u->needs.len)
                 buffer_add(&last->needs, u->needs.data, u->needs.len);
             last->device += u->device;
+            /* A mere mention of the name knows no other handle. */
+            if (last->handle == last->name)
+                last->handle = u->handle;
             last->makes_device = last->makes_device || u->makes_device;
             m->failed = m->failed || u->text.failed || u->needs.failed;
             unit_free(u);
