@@ -121,7 +121,7 @@ static const char *unfollowed(const char *path)
 {
     static const struct {
         const char *directory, *stack;
-    } rows[] = { { "etc/NetworkManager", "NetworkManager" }, { "etc/netplan", "netplan" },
+    } rows[] = { { "etc/NetworkManager", "NetworkManager" },
                  { "etc/sysconfig", "the stack of etc/sysconfig" } };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

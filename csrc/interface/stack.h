@@ -37,7 +37,8 @@ struct stack {
 /* NULL at the end. */
 extern const struct stack *const stacks[];
 
-extern const struct stack stack_ifupdown, stack_ifupdown2, stack_ifupdown_ng, stack_networkd;
+extern const struct stack stack_ifupdown, stack_ifupdown2, stack_ifupdown_ng, stack_networkd,
+    stack_netplan;
 
 /* Whether the interface was up when the change started, or nobody knows. */
 bool work_was_up(const struct work *w, const char *name);
