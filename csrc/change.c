@@ -453,8 +453,12 @@ static int end_rollback(struct store *store, const struct engine *live, bool bac
                         struct change_result *ret, struct error *err)
 {
     char missing[sizeof(err->path)], text[sizeof(missing) + NCF_BOOT_SIZE + 1], boot[NCF_BOOT_SIZE];
+    const char *unread = live ? engine_unread(live) : NULL;
     struct error ignored = { 0 };
 
+    if (unread)
+        result_notice(ret, unread, "was not understood: every interface of its stack was taken "
+                                   "for changed");
     if (live && ret->unfollowed)
         result_notice(ret, ret->unfollowed, "its files are back, but its interfaces were not "
                                             "touched: reload or restart it");

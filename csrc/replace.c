@@ -121,7 +121,7 @@ static const char *unfollowed(const char *path)
 {
     static const struct {
         const char *directory, *stack;
-    } rows[] = { { "etc/NetworkManager", "NetworkManager" }, { "etc/netplan", "netplan" },
+    } rows[] = { { "etc/NetworkManager", "NetworkManager" },
                  { "etc/sysconfig/network" /* a file on Red Hat's */, "SUSE's network scripts" } };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

@@ -22,6 +22,7 @@ const struct stack *const stacks[] = {
     &stack_networkd,
     &stack_networkscripts,
     &stack_networkscripts_beside,
+    &stack_netplan,
     NULL,
 };
 
@@ -514,6 +515,14 @@ void engine_not_back(const struct engine *e, char *text, size_t size)
         if (*e->finding[i].lacks)
             n += (size_t)snprintf(text + n, size - n, "%s%s (%s)", n ? ", " : "",
                                   e->finding[i].name, e->finding[i].lacks);
+}
+
+const char *engine_unread(const struct engine *e)
+{
+    for (size_t i = 0; e->acts && i < e->count; i++)
+        if (e->work[i].now.unread)
+            return e->work[i].now.unread;
+    return NULL;
 }
 
 const char *engine_said(struct engine *e)

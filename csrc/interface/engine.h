@@ -50,6 +50,8 @@ void engine_before(struct engine *e);
 bool engine_after(struct engine *e);
 /* What is not as it was, in one line; "" if nothing. */
 void engine_not_back(const struct engine *e, char *text, size_t size);
+/* Where the present files could not be understood by us; NULL if they could, or nothing differs. */
+const char *engine_unread(const struct engine *e);
 /* What commands said that failed; "" if none did. */
 const char *engine_said(struct engine *e);
 void engine_free(struct engine *e);

@@ -42,6 +42,7 @@ struct model {
     struct unit *unit;
     size_t count, room;
     struct arena memory;
+    const char *unread; /* file and line of the first thing that was not understood, or NULL */
     bool failed; /* memory was short */
 };
 

@@ -38,7 +38,7 @@ struct stack {
 extern const struct stack *const stacks[];
 
 extern const struct stack stack_ifupdown, stack_ifupdown2, stack_ifupdown_ng, stack_networkd,
-    stack_networkscripts, stack_networkscripts_beside;
+    stack_networkscripts, stack_networkscripts_beside, stack_netplan;
 
 /* Whether the interface was up when the change started, or nobody knows. */
 bool work_was_up(const struct work *w, const char *name);
