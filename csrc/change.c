@@ -482,7 +482,7 @@ static int end_rollback(struct store *store, const struct engine *live, bool bac
 static int roll_back(struct store *store, struct dirs *dirs, struct snapshot *s,
                      struct engine *live, struct change_result *ret, struct error *err)
 {
-    struct replacement r = { dirs, store, s, &s->manifest, ret };
+    struct replacement r = { dirs, store, s, &s->manifest, ret, live ? engine_follows : NULL, live };
     int replaced;
     bool back;
 
@@ -664,7 +664,7 @@ static int put_back(int root, unsigned long long id, struct change_result *ret,
     AUTO_DIRS dirs;
     AUTO_STORE store = { .fd = -1 };
     AUTO_SNAPSHOT s = { .fd = -1 }, discarded = { .fd = -1 };
-    struct replacement r = { &dirs, &store, &discarded, &s.manifest, ret };
+    struct replacement r = { &dirs, &store, &discarded, &s.manifest, ret, NULL, NULL };
     struct error ignored = { 0 };
     char name[STORE_NAME_SIZE];
     int there;

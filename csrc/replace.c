@@ -116,13 +116,17 @@ static int keep_discarded_if_room(const struct replacement *r, const struct list
     return 0;
 }
 
-/* Stacks that interface/ has no file for: their interfaces stay as they are. */
-static const char *unfollowed(const char *path)
+/* What interface/ has no file for, or not for this host: the interfaces stay as they are. */
+static const char *unfollowed(const struct replacement *r, const char *path)
 {
     static const struct {
         const char *directory, *stack;
-    } rows[] = { { "etc/NetworkManager", "NetworkManager" },
+    } rows[] = { { "etc/NetworkManager", "NetworkManager" }, { "etc/netplan", "netplan" },
+                 { "etc/sysconfig/network-scripts", "network-scripts" },
                  { "etc/sysconfig/network" /* a file on Red Hat's */, "SUSE's network scripts" } };
+
+    if (!r->followed || r->followed(r->by, path))
+        return NULL;
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (path_beneath(path, rows[i].directory) && strcmp(path, rows[i].directory) != 0)
@@ -130,8 +134,10 @@ static const char *unfollowed(const char *path)
     return NULL;
 }
 
-static void count(struct change_result *ret, const struct differences *d)
+static void count(const struct replacement *r, const struct differences *d)
 {
+    struct change_result *ret = r->ret;
+
     for (size_t i = 0; i < d->count; i++) {
         if (d->item[i].quiet)
             continue;
@@ -144,8 +150,8 @@ static void count(struct change_result *ret, const struct differences *d)
             continue;
         }
         if (!ret->unfollowed)
-            ret->unfollowed = unfollowed(d->item[i].saved ? d->item[i].saved->path
-                                                          : d->item[i].live->path);
+            ret->unfollowed = unfollowed(r, d->item[i].saved ? d->item[i].saved->path
+                                                             : d->item[i].live->path);
         ret->added += d->item[i].kind == NCF_DIFF_ADDED;
         ret->removed += d->item[i].kind == NCF_DIFF_REMOVED;
         ret->changed += d->item[i].kind == NCF_DIFF_CHANGED;
@@ -220,7 +226,7 @@ static int replace_once(const struct replacement *r, bool first, struct error *e
         sync_same(r, &live, &d, err))
         return error_state(err, NOT_TOUCHED);
     if (first)
-        count(r->ret, &d); /* a further try only sees what the first left */
+        count(r, &d); /* a further try only sees what the first left */
     if (d.count == 0)
         return 0;
     if (replaces_something(&d) && keep_discarded_if_room(r, &live, &d, err))

@@ -26,6 +26,9 @@ struct replacement {
     struct snapshot *target;     /* what shall be; verified */
     const struct manifest *open; /* of the change */
     struct change_result *ret;
+    /* Whether a stack of this host will bring back what the file configures; or NULL. */
+    bool (*followed)(const void *by, const char *path);
+    const void *by;
 };
 
 /*

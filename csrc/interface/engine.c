@@ -23,6 +23,7 @@ const struct stack *const stacks[] = {
     &stack_networkscripts,
     &stack_networkscripts_beside,
     &stack_netplan,
+    &stack_networkmanager,
     NULL,
 };
 
@@ -119,11 +120,22 @@ static int read_configs(struct config *was, struct config *now, struct snapshot 
 
 /* ---- planning ---- */
 
+/* What the kernel and the stacks' daemons have. */
+static int ask(struct links *ret, struct error *err)
+{
+    if (links_read(ret, err))
+        return -1;
+    for (const struct stack *const *s = stacks; *s; s++)
+        if ((*s)->record)
+            (*s)->record(ret);
+    return 0;
+}
+
 int engine_record(struct buffer *ret, struct error *err)
 {
     AUTO_LINKS links = { 0 };
 
-    if (links_read(&links, err))
+    if (ask(&links, err))
         return -1;
     links_encode(ret, &links);
     return ret->failed ? error_file(err, STEP_MEMORY, ENOMEM, "") : 0;
@@ -184,7 +196,7 @@ int engine_plan(struct engine *e, struct snapshot *s, struct dirs *dirs, struct 
     AUTO_CONFIG was = { 0 }, now = { 0 };
 
     e->end = (int64_t)(sys_boottime() / 1000000) + e->options.total_ms;
-    if (links_read(&e->present, err) || read_configs(&was, &now, s, dirs, err))
+    if (ask(&e->present, err) || read_configs(&was, &now, s, dirs, err))
         return -1;
     if (!links_parse(s->manifest.links, s->manifest.links_len, &e->start))
         return error_set(err, NCF_EFILE, STEP_FORMAT, 0, s->name);
@@ -339,8 +351,17 @@ void work_run_by_hand(struct work *w, const char *program, const char *const *wo
     }
 }
 
+/* Whether the files of the start say anything about the link, by its name or by its profile. */
+static bool covers(const struct work *w, const struct link *was)
+{
+    return model_covers(&w->was, was->name) ||
+           (*was->profile && model_find(&w->was, was->profile));
+}
+
 bool work_acts(const struct work *w)
 {
+    if (w->stack->reloads)
+        return true;
     for (size_t i = 0; i < w->plan.count; i++)
         if (w->plan.move[i].change != PLAN_SAME)
             return true;
@@ -349,7 +370,7 @@ bool work_acts(const struct work *w)
 
         link_lacks(&w->start->link[i], links_find(w->present, w->start->link[i].name), lacks,
                    sizeof(lacks));
-        if (*lacks && model_covers(&w->was, w->start->link[i].name))
+        if (*lacks && covers(w, &w->start->link[i]))
             return true;
     }
     return false;
@@ -392,10 +413,20 @@ void work_delete_devices(struct work *w, bool changed_too)
     }
 }
 
+bool engine_follows(const void *engine, const char *path)
+{
+    const struct engine *e = engine;
+
+    for (size_t i = 0; i < e->count; i++)
+        if (e->work[i].stack->is_its_file(path))
+            return true;
+    return false;
+}
+
 void engine_before(struct engine *e)
 {
     for (size_t i = 0; e->acts && i < e->count; i++)
-        if (work_acts(&e->work[i]))
+        if (e->work[i].stack->before && work_acts(&e->work[i]))
             e->work[i].stack->before(&e->work[i]);
 }
 
@@ -419,10 +450,10 @@ static struct engine_finding *add_finding(struct engine *e, const char *name, co
     return f;
 }
 
-static const struct stack *stack_of(const struct engine *e, const char *name)
+static const struct stack *stack_of(const struct engine *e, const struct link *was)
 {
     for (size_t i = 0; i < e->count; i++)
-        if (model_covers(&e->work[i].was, name))
+        if (covers(&e->work[i], was))
             return e->work[i].stack;
     return NULL;
 }
@@ -436,7 +467,7 @@ static bool all_back(struct engine *e, const struct links *now, bool tell)
 
     for (size_t i = 0; i < e->start.count; i++) {
         const struct link *was = &e->start.link[i];
-        const struct stack *stack = stack_of(e, was->name);
+        const struct stack *stack = stack_of(e, was);
 
         if (!stack)
             continue;

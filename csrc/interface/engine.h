@@ -44,6 +44,8 @@ int engine_record(struct buffer *ret, struct error *err);
  * only the options are set before.
  */
 int engine_plan(struct engine *e, struct snapshot *s, struct dirs *dirs, struct error *err);
+/* Whether a stack of this host reads the file, by a struct engine whose plan is made. */
+bool engine_follows(const void *engine, const char *path);
 /* Takes down what was added or changed, while its configuration is still there. */
 void engine_before(struct engine *e);
 /* Brings up what was removed or changed, and asks the kernel.  True if all is as it was. */

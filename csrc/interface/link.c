@@ -55,6 +55,7 @@ enum {
 };
 
 static const char ASKED[] = "rtnetlink";
+#define PROFILE "profile:" /* the word of the record */
 
 /* ---- the list ---- */
 
@@ -103,6 +104,20 @@ static bool add_possession(struct link *l, const struct possession *p)
         return false;
     l->own = array;
     l->own[l->count++] = *p;
+    return true;
+}
+
+bool link_set_profile(struct link *l, const char *profile, size_t len)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-";
+
+    if (len == 0 || len >= sizeof(l->profile) || *profile == '-')
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (!profile[i] || !strchr(plain, profile[i]))
+            return false;
+    memcpy(l->profile, profile, len);
+    l->profile[len] = '\0';
     return true;
 }
 
@@ -378,6 +393,8 @@ void links_encode(struct buffer *b, const struct links *l)
         buffer_text(b, it->name);
         buffer_text(b, it->up ? " up" : " down");
         buffer_text(b, it->leased ? " leased" : "");
+        buffer_text(b, *it->profile ? " " PROFILE : "");
+        buffer_text(b, it->profile);
         for (size_t j = 0; j < it->count; j++) {
             describe_possession(&it->own[j], text, sizeof(text));
             buffer_text(b, " ");
@@ -400,7 +417,10 @@ static bool parse_words(char *words, struct link *l)
             l->up = !strcmp(word, "up");
         else if (n == 1 && !strcmp(word, "leased"))
             l->leased = true;
-        else if (n == 0 || !parse_possession(word, &p) || !add_possession(l, &p))
+        else if (n > 0 && !*l->profile && !strncmp(word, PROFILE, strlen(PROFILE))) {
+            if (!link_set_profile(l, word + strlen(PROFILE), strlen(word + strlen(PROFILE))))
+                return false;
+        } else if (n == 0 || !parse_possession(word, &p) || !add_possession(l, &p))
             return false;
     }
     return n > 0;

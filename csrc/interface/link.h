@@ -5,7 +5,7 @@
 #include "error.h"
 #include "memory.h"
 
-enum { LINK_NAME_SIZE = 16 };
+enum { LINK_NAME_SIZE = 16, LINK_PROFILE_SIZE = 48 };
 
 /* Something that a link has and should have again. */
 struct possession {
@@ -21,6 +21,7 @@ struct link {
     int index;
     bool up;
     bool leased; /* has an IPv4 address that may run out: from DHCP */
+    char profile[LINK_PROFILE_SIZE]; /* what a stack with several for one link made it with, "" */
     struct possession *own;
     size_t count, room;
 };
@@ -31,9 +32,11 @@ struct links {
     size_t count, room;
 };
 
-/* Asks the kernel, over rtnetlink. */
+/* Asks the kernel, over rtnetlink; profiles are left to the stacks. */
 int links_read(struct links *ret, struct error *err);
 struct link *links_find(const struct links *l, const char *name);
+/* Letters, digits and "-", as a UUID has them; anything else is not taken. */
+bool link_set_profile(struct link *l, const char *profile, size_t len);
 void links_free(struct links *l);
 #define AUTO_LINKS __attribute__((cleanup(links_free))) struct links
 

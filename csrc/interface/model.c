@@ -83,6 +83,44 @@ void text_trim(const char **p, size_t *len)
         (*len)--;
 }
 
+bool ini_next(struct ini *i)
+{
+    const char *line;
+    size_t len;
+
+    while (text_line(&i->at, i->end, &line, &len)) {
+        const char *equals;
+
+        text_trim(&line, &len);
+        if (!len || *line == '#' || *line == ';')
+            continue;
+        if (*line == '[') {
+            i->section = line + 1;
+            i->section_len = len - 1 - (len > 1 && line[len - 1] == ']');
+            continue;
+        }
+        equals = memchr(line, '=', len);
+        i->key = line;
+        i->key_len = equals ? (size_t)(equals - line) : len;
+        i->value = equals ? equals + 1 : line + len;
+        i->value_len = len - i->key_len - (equals != NULL);
+        text_trim(&i->key, &i->key_len);
+        text_trim(&i->value, &i->value_len);
+        return true;
+    }
+    return false;
+}
+
+struct ini ini_of(const struct config_file *f)
+{
+    return (struct ini){ .at = f->bytes, .end = f->bytes + f->len, .section = "" };
+}
+
+bool ini_is(const struct ini *i, const char *section, const char *key)
+{
+    return text_is(i->section, i->section_len, section) && text_is(i->key, i->key_len, key);
+}
+
 /* ---- units ---- */
 
 struct unit *model_add(struct model *m, const char *name, size_t len)

@@ -97,4 +97,16 @@ bool text_is(const char *word, size_t len, const char *other);
 /* Without blanks at both ends. */
 void text_trim(const char **p, size_t *len);
 
+/* Lines "KEY=VALUE" with the section they are in; comments left out. */
+struct ini {
+    const char *at, *end;
+    const char *section, *key, *value;
+    size_t section_len, key_len, value_len;
+};
+
+struct ini ini_of(const struct config_file *f);
+/* False at the end. */
+bool ini_next(struct ini *i);
+bool ini_is(const struct ini *i, const char *section, const char *key);
+
 #endif

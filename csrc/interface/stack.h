@@ -29,16 +29,19 @@ struct stack {
     bool (*is_its_file)(const char *path);
     bool (*in_use)(void);
     void (*parse)(const struct config *files, struct model *ret);
-    void (*before)(struct work *w);
+    void (*before)(struct work *w); /* or NULL */
     void (*after)(struct work *w);
+    /* Tells of each link which of its profiles is active on it; or NULL. */
+    void (*record)(struct links *l);
     bool settles; /* its tools return before the interfaces are configured */
+    bool reloads; /* `after` runs at every rollback: its daemon may know files that are gone */
 };
 
 /* NULL at the end. */
 extern const struct stack *const stacks[];
 
 extern const struct stack stack_ifupdown, stack_ifupdown2, stack_ifupdown_ng, stack_networkd,
-    stack_networkscripts, stack_networkscripts_beside, stack_netplan;
+    stack_networkscripts, stack_networkscripts_beside, stack_netplan, stack_networkmanager;
 
 /* Whether the interface was up when the change started, or nobody knows. */
 bool work_was_up(const struct work *w, const char *name);
