@@ -21,7 +21,7 @@ class Terminal:
         self._socket = place / "tmux"
         # What is on the screen when the command has ended stays there to be read.
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(lines),
-                   "cat", ";", "set", "-g", "remain-on-exit", "on", ";", "set", "-g", "status", "off", ";",
+                   "cat", ";", "set", "-g", "remain-on-exit", "on", ";", "set", "-g", "remain-on-exit-format", "", ";", "set", "-g", "status", "off", ";",
                    "resize-window", "-x", str(columns), "-y", str(lines), ";",
                    "respawn-pane", "-k", shlex.join(command))  # fmt: skip
 
@@ -32,8 +32,8 @@ class Terminal:
         ).stdout  # fmt: skip
 
     def lines(self) -> list[str]:
-        """What a person sees, without the empty lines at the end."""
-        return self._tmux("capture-pane", "-p").rstrip("\n").split("\n")
+        """What a person sees, and what has scrolled away, without the empty lines at the end."""
+        return self._tmux("capture-pane", "-p", "-S", "-").rstrip("\n").split("\n")
 
     def screen(self) -> str:
         return "\n".join(self.lines())
@@ -59,7 +59,7 @@ class Terminal:
         while self._tmux("display-message", "-p", "#{pane_dead}").strip() != "1":
             assert time.monotonic() < end, self.screen()
             time.sleep(0.05)
-        return int(self._tmux("display-message", "-p", "#{pane_dead_status}") or -1)
+        return int(self._tmux("display-message", "-p", "#{pane_dead_status}").strip() or -1)
 
     def close(self) -> None:
         self._tmux("kill-server")

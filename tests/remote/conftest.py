@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import netcf_py
 import pytest
 
+import netcf_py
 from lib import build, debian, hosts
 from lib.hosts import Booted, Namespace
 from lib.images import find, need
