@@ -96,7 +96,7 @@ def _differs(call: Call) -> str:
         count = len(call.ncf.diff())
     except NetcfError as error:
         return printable(f"not known: {error.details or error.message}")
-    return f"{paths(count)}; netcf diff shows them" if count else "nothing"
+    return f"{paths(count)}; see netcf diff" if count else "nothing"
 
 
 def _follow(call: Call) -> None:

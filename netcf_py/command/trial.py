@@ -27,7 +27,7 @@ from .change import restored
 from .common import DONE, FAILED, Call, command, figures, say_notice, token, token_option
 from .secrets import masked_line
 from .watch import Stop, Watch
-from .words import plural, printable
+from .words import plural, printable, span
 
 __all__ = ["try_command"]
 
@@ -189,7 +189,7 @@ class _Trial:
             self._watch.check()
             self._still_open()
             self._say(
-                f"\rKeep it? Enter keeps, Ctrl-C takes back, {self._watch.left():4.0f} s left ",
+                f"\rKeep it? Enter keeps, Ctrl-C takes back, {span(self._watch.left()):>10} left ",
                 end="",
             )
             ready, _, _ = select.select([0], [], [], 1.0)

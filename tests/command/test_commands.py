@@ -205,7 +205,7 @@ def test_status_says_who_and_what(netcf: Netcf) -> None:
     netcf.out("start", "--note", "move the uplink")
     edit(netcf)
     text = netcf.out("status")
-    for part in ("move the uplink", f"uid {os.geteuid()}", "in this boot", "1 path; netcf diff"):
+    for part in ("move the uplink", f"uid {os.geteuid()}", "in this boot", "1 path; see netcf diff"):
         assert part in text
 
 

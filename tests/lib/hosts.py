@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -9,9 +10,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from lib import debian
 from lib.images import need
@@ -201,3 +204,95 @@ def answering(host: Host, target: str) -> Iterator[None]:
 def everything(stack: ExitStack, system: Path, where: Path, helper: Path) -> tuple[Host, Namespace]:
     """A chroot host and its peer."""
     return stack.enter_context(chroot(system, where, helper)), stack.enter_context(peer())
+
+
+class Booted(Host):
+    """A Debian host with its own init, systemd, in a container; its hardware is a network namespace.
+
+    What comes in by `run` belongs to no login session; a login is what ssh makes.
+    """
+
+    def __init__(self, root: Path, hardware: Namespace, log: Path) -> None:
+        self.root = root
+        self.hardware = hardware
+        self.log = log
+        self._cgroup = _cgroups() / f"netcf-test-{os.getpid()}-{hardware.pid}"
+
+    def boot(self) -> None:
+        """Power on, and wait until all units have started."""
+        environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
+        self._cgroup.mkdir()
+        argv = ["systemd-nspawn", "--quiet", "--boot", "--keep-unit", "--register=no",
+                "--link-journal=no", "--console=pipe", "--capability=all", f"--directory={self.root}",
+                f"--network-namespace-path=/proc/{self.hardware.pid}/ns/net"]  # fmt: skip
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', self._cgroup, *argv],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+            )  # fmt: skip
+        wait_for(self._has_booted, "systemd")
+
+    def _has_booted(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text(errors="replace")
+        child = _child(self.process.pid)
+        if child is None or Path(f"/proc/{child}/comm").read_text() != "systemd\n":
+            return False
+        self.pid = child
+        return self.call("systemctl", "is-system-running").stdout.strip() in ("running", "degraded")
+
+    def cut(self) -> None:
+        """Cut the power: nothing of what runs gets a chance to do anything."""
+        self.process.kill()
+        self.process.wait()
+        (self._cgroup / "cgroup.kill").write_text("1")
+        wait_for(lambda: not (self._cgroup / "cgroup.procs").read_text(), "every process to end")
+        # Where both hierarchies are mounted, nspawn has made a group of the same name in the other.
+        for group in (self._cgroup, Path("/sys/fs/cgroup/systemd") / self._cgroup.name):
+            wait_for(lambda group=group: _removed(group), "the kernel to forget its groups")  # type: ignore[misc]
+
+    def processes(self) -> dict[int, tuple[str, str]]:
+        """All that runs on the host, by its number here: its control group, and its words."""
+        found = {}
+        for file in self._cgroup.rglob("cgroup.procs"):
+            for pid in file.read_text().split():
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+                    found[int(pid)] = (str(file.parent.relative_to(self._cgroup)), words)
+        return found
+
+    def entry(self) -> list[str]:
+        return ["nsenter", "-t", str(self.pid), "--all", "--root", "--wd", "--"]
+
+
+def _cgroups() -> Path:
+    """Where the unified hierarchy is mounted."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, where, kind = line.split()[:3]
+        if kind == "cgroup2":
+            return Path(where)
+    pytest.skip("no cgroup v2 is mounted")
+
+
+def _removed(group: Path) -> bool:
+    try:
+        for directory in [] if not group.exists() else [*sorted(group.rglob("*/"), reverse=True), group]:
+            directory.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
+
+
+@contextmanager
+def booted(system: Path, where: Path, prepare: Callable[[Path], None]) -> Iterator[Booted]:
+    """A host that can be booted, the power cut, and booted again; it is off at first."""
+    need("systemd-nspawn", "unshare", "nsenter", "ip")
+    with debian.copy(system, where) as root, peer() as hardware:
+        prepare(root)
+        host = Booted(root, hardware, where / "console.log")
+        try:
+            yield host
+        finally:
+            if hasattr(host, "process"):
+                host.cut()
