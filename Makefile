@@ -57,12 +57,18 @@ endif
 HELPER_CC ?= $(CC)
 HELPER_CC := $(HELPER_CC)
 HELPER_STATIC := $(if $(call links,$(HELPER_CC) -static),-static)
+HELPER_LTO := $(if $(call links,$(HELPER_CC) -flto=auto),-flto=auto)
 
 FORTIFY := $(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,\
 	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 BASE_CFLAGS := -std=c11 -Icsrc -D_GNU_SOURCE -DNCF_VERSION='"$(VERSION)"' $(FORTIFY) \
-	-Wall -Wextra -Wpedantic -Wconversion -Wshadow -fstack-protector-strong -MMD -MP
+	-Wall -Wextra -Wpedantic -Wconversion -Wshadow -MMD -MP
 BASE_LDFLAGS := -Wl,-z,relro -Wl,-z,now
+GUARDED := -fstack-protector-strong
+# The helper has to fit on a small boot medium: it guards what has a buffer, and its
+# constants share pages with its code.
+HELPER_GUARDED := -fstack-protector
+HELPER_LDFLAGS := -Wl,--gc-sections -Wl,-z,noseparate-code
 
 # --- what is built ----------------------------------------------------------
 
@@ -72,19 +78,20 @@ TEST_OBJECTS := $(CORE:%.c=$(BUILD)/test/%.o)
 
 $(BUILD)/lib/%.o: csrc/%.c Makefile VERSION
 	@mkdir -p $(@D)
-	$(CC) $(BASE_CFLAGS) -fPIC $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	$(CC) $(BASE_CFLAGS) $(GUARDED) -fPIC $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
 
 $(BUILD)/helper/%.o: csrc/%.c Makefile VERSION
 	@mkdir -p $(@D)
-	$(HELPER_CC) $(BASE_CFLAGS) -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
+	$(HELPER_CC) $(BASE_CFLAGS) $(HELPER_GUARDED) $(HELPER_LTO) -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 		$(CPPFLAGS) $(HELPER_CFLAGS) -c -o $@ $<
 
 $(BUILD)/test/%.o: csrc/%.c Makefile VERSION
 	@mkdir -p $(@D)
-	$(CC) $(BASE_CFLAGS) -fPIC -DNCF_SEAM $(CPPFLAGS) $(TEST_CFLAGS) -c -o $@ $<
+	$(CC) $(BASE_CFLAGS) $(GUARDED) -fPIC -DNCF_SEAM $(CPPFLAGS) $(TEST_CFLAGS) -c -o $@ $<
 
 $(BUILD)/networking-config: $(HELPER_OBJECTS)
-	$(HELPER_CC) $(HELPER_STATIC) -s -Wl,--gc-sections $(BASE_LDFLAGS) $(LDFLAGS) -o $@ $^
+	$(HELPER_CC) $(HELPER_CFLAGS) $(HELPER_LTO) $(HELPER_STATIC) -s $(HELPER_LDFLAGS) $(BASE_LDFLAGS) \
+		$(LDFLAGS) -o $@ $^
 
 # A process may hold libnetcf too, which defines some of the same names: calls
 # inside the library must not end up there.
