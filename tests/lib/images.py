@@ -102,6 +102,19 @@ def mounted(
         image.unlink()
 
 
+@contextmanager
+def mounted_again(kind: str, image: Path, mountpoint: Path) -> Iterator[Path]:
+    """Mount the filesystem that a copy of an image holds."""
+    mountpoint.mkdir(exist_ok=True)
+    device = _attach(image)
+    try:
+        _mount(kind, device, mountpoint, ())
+        yield mountpoint
+        _run("umount", mountpoint)
+    finally:
+        _run(find("losetup"), "-d", device)
+
+
 def _attach(image: Path) -> str:
     done = subprocess.run(
         [find("losetup"), "-f", "--show", str(image)], capture_output=True, text=True, check=False

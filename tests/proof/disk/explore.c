@@ -5,6 +5,7 @@
  * after each.
  */
 #include "crash.h"
+#include "facts.h"
 #include "model.h"
 #include "scenarios.h"
 
@@ -769,6 +770,10 @@ int main(int argc, char **argv)
     mallopt(M_MMAP_THRESHOLD, 1 << 30);
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     mallopt(M_TOP_PAD, 1 << 24);
+    if (argc == 2 && !strcmp(argv[1], "--facts")) {
+        print_facts();
+        return 0;
+    }
     for (int i = 1; i + 1 < argc; i += 2) {
         uint64_t n = strtoull(argv[i + 1], NULL, 10);
 
@@ -794,9 +799,9 @@ int main(int argc, char **argv)
     for (scenario = scenarios; scenario->name; scenario++)
         if (!only || !strcmp(only, scenario->name))
             run_scenario(personality);
-    printf("states %llu repeated %llu recoveries %llu points %llu bounded %llu most %llu seed %llu\n",
+    printf("states %llu repeated %llu recoveries %llu points %llu coarse %llu bounded %llu seed %llu\n",
            (unsigned long long)count.states, (unsigned long long)count.repeated,
            (unsigned long long)count.recoveries, (unsigned long long)crash.points,
-           (unsigned long long)crash.bounded, (unsigned long long)crash.most, (unsigned long long)seed);
+           (unsigned long long)crash.coarse, (unsigned long long)crash.bounded, (unsigned long long)seed);
     return count.violations != 0;
 }
