@@ -31,9 +31,9 @@ NEW, OLD = b"n" * 4096, b"o" * 4096
 
 
 @pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], set[str]]:
+def facts(simulator_directory: Path) -> dict[tuple[str, str], set[str]]:
     """By sequence and personality: all that a cut can leave on the simulated disk."""
-    disk = simulator.build(None, tmp_path_factory.mktemp("disk") / "base")
+    disk = simulator.build(None, simulator_directory / "base")
     lines = simulator.run(disk, "--facts").stdout.splitlines()
     return {(words[0], words[1]): set(words[2:]) for words in map(str.split, lines)}
 

@@ -299,7 +299,7 @@ static void crash_posix(struct crash *c, const struct log *log, int upto)
     begin(&e, c, log, upto);
     for (int s = 0; s < upto; s++)
         for (int i = 0; log->op[s].kind == OP_SYNC && i < s; i++)
-            if (log->op[i].inode == log->op[s].inode || link_in(log, i, s))
+            if ((log->op[i].inode == log->op[s].inode && !log->op[i].dropped) || link_in(log, i, s))
                 e.always[i] = true;
     for (int i = 0; i < upto; i++)
         if (!e.always[i] && log->op[i].kind < OP_SYNC)

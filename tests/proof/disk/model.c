@@ -380,3 +380,10 @@ void live_call(void)
 {
     live_log->calls++;
 }
+
+void live_drop(int inode)
+{
+    for (int i = 0; i < live_log->count; i++)
+        if (live_log->op[i].inode == inode && live_log->op[i].kind == OP_DATA)
+            live_log->op[i].dropped = true;
+}

@@ -93,6 +93,7 @@ struct op {
     int target;
     uint32_t text;
     bool delayed; /* content that has no place on the disk yet */
+    bool dropped; /* an fsync failed on it: no later one writes it, as on Linux */
     char type;
     uint32_t number;
     uint32_t sector;
@@ -119,6 +120,7 @@ void mount(struct log *log, const struct image *im);
 void rewind_to(struct log *log, int ops);
 void live_do(struct op op);
 void live_call(void); /* the next operations belong to another call */
+void live_drop(int inode);
 
 /* What the kernel of this host is like. */
 struct host {
@@ -127,6 +129,7 @@ struct host {
     int boot;       /* its number */
     int64_t space;  /* in sectors; -1: without limit */
     int corrupt_in; /* the n-th write from now goes wrong silently; 0: none */
+    int sync_fails_in; /* the n-th fsync from now fails; 0: none */
     uint64_t random;
 };
 extern struct host host;
