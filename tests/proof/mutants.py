@@ -364,8 +364,7 @@ MUTANTS = [
         "flags-set-first",
         "btrfs flags",
         "flags last, for they lock the file",
-        ("restore.c", "        remove_added_beneath(&w, NULL);\n        restore_flags(&w);\n", "        remove_added_beneath(&w, NULL);\n"),
-        ("restore.c", "        restore_links(&w);\n        count_unlinked", "        restore_flags(&w);\n        restore_links(&w);\n        count_unlinked"),
+        ("restore.c", "write_content(w, fd, e, err) || entry_apply(fd, e, err) ? -1 : 0", "write_content(w, fd, e, err) || entry_apply(fd, e, err) || (e->st.flags && sys_setflags(fd, e->st.flags, temp)) ? -1 : 0"),
     ),
     _m(
         "restored-directory-not-synced",

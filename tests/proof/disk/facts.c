@@ -117,17 +117,25 @@ static void rename_other(void)
     sync_other(true);
 }
 
+static void give_away(const char *link)
+{
+    int fd = sys_open_link(directory, link);
+
+    sys_fchown(fd, NEW_UID, 0, link);
+    sys_close(fd);
+}
+
 static void link_named(void)
 {
     sys_symlinkat("target", directory, "T");
-    sys_fchownat(directory, "T", NEW_UID, 0);
+    give_away("T");
     sys_renameat(directory, "T", directory, "N");
     sync_directory();
 }
 
 static void link_changed(void)
 {
-    sys_fchownat(directory, "L", NEW_UID, 0);
+    give_away("L");
     create("T", 'n', false);
     sync_directory();
 }
