@@ -822,13 +822,14 @@ static int unlock_fd(int fd, uint32_t flags, const char *name)
 
 static int lock_again(int fd, uint32_t flags, const char *name)
 {
-    return flags & FLAGS_LOCKING && (sys_setflags(fd, flags, name) || sys_fsync(fd, name)) ? -1 : 0;
+    return flags & FLAGS_LOCKING ? sys_setflags(fd, flags, name) : 0;
 }
 
 /*
  * A power cut may have left a temporary name in a directory that is immutable
  * again, or beside the name that its file was given before that was locked.
- * Both are locked again, durably: a commit keeps them, and nobody compares then.
+ * Both are locked again: a commit keeps them, and nobody compares then.  Whoever
+ * comes next syncs both: the directory for its name, the file for its new inode.
  */
 static int remove_locked(int dirfd, const char *name)
 {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,8 +99,21 @@ def mounted(
         finally:
             _run("umount", mountpoint)
     finally:
-        _run(find("losetup"), "-d", device)
+        _detach(device, image)
         image.unlink()
+
+
+@contextmanager
+def mounted_again(kind: str, image: Path, mountpoint: Path) -> Iterator[Path]:
+    """Mount the filesystem that a copy of an image holds."""
+    mountpoint.mkdir(exist_ok=True)
+    device = _attach(image)
+    try:
+        _mount(kind, device, mountpoint, ())
+        yield mountpoint
+        _run("umount", mountpoint)
+    finally:
+        _detach(device, image)
 
 
 def _attach(image: Path) -> str:
@@ -109,6 +123,20 @@ def _attach(image: Path) -> str:
     if done.returncode != 0:
         pytest.skip(f"no loop device to be had: {done.stderr.strip()}")
     return done.stdout.strip()
+
+
+def _detach(device: str, image: Path) -> None:
+    """Give the loop device back; the kernel lets go of the image when nobody looks at it any more."""
+    _run(find("losetup"), "-d", device)
+    backing = Path("/sys/block", os.path.basename(device), "loop/backing_file")
+    for _ in range(1000):
+        try:
+            if not backing.read_text().startswith(str(image)):
+                return
+        except OSError:  # no longer attached
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{device} keeps {image}")
 
 
 def _mount(kind: str, device: str, mountpoint: Path, options: Sequence[str]) -> None:

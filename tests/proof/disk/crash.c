@@ -27,6 +27,7 @@ struct enumeration {
     int keys;
     struct key key[KEYS_MAX];
     int choice[KEYS_MAX];
+    bool reached[INODES_MAX]; /* with the names that are chosen */
     bool always[OPS_MAX];
     int16_t of[OPS_MAX];      /* the key, -1: none, so always or never */
     int16_t version[OPS_MAX]; /* counted from 1 */
@@ -94,10 +95,15 @@ static void emit(struct enumeration *e)
     e->c->found(e->c->context, &left, e->log, e->upto, e->kept);
 }
 
+static bool kept_by_choice(const struct enumeration *e, int i)
+{
+    return e->always[i] || (e->of[i] >= 0 && e->version[i] <= e->choice[e->of[i]]);
+}
+
 static void emit_choice(struct enumeration *e)
 {
     for (int i = 0; i < e->upto; i++)
-        e->kept[i] = e->always[i] || (e->of[i] >= 0 && e->version[i] <= e->choice[e->of[i]]);
+        e->kept[i] = kept_by_choice(e, i);
     emit(e);
 }
 
@@ -113,29 +119,79 @@ static void all_of(struct enumeration *e, int versions)
         e->choice[k] = versions ? e->key[k].versions : 0;
 }
 
-static uint64_t combinations(const struct enumeration *e, bool coarse)
+static void reach(struct enumeration *e)
+{
+    struct image left;
+
+    image_copy(&left, &e->log->base);
+    for (int i = 0; i < e->upto; i++)
+        if ((e->log->op[i].kind == OP_NAME || e->log->op[i].kind == OP_MAKE) && kept_by_choice(e, i))
+            op_apply(&left, &e->log->op[i]);
+    image_reach(&left, e->reached);
+}
+
+/*
+ * Names are chosen first: of an inode that none of them leads to nobody can
+ * see what was lost, so nothing else is chosen for it.
+ */
+static bool is_chosen(const struct enumeration *e, const struct key *k, bool names)
+{
+    return names ? k->kind == OP_NAME : k->kind != OP_NAME && e->reached[k->inode];
+}
+
+static int versions_of(const struct key *k, bool coarse)
+{
+    return coarse && k->coarse ? 1 : k->versions;
+}
+
+static uint64_t combinations(const struct enumeration *e, bool names, bool coarse)
 {
     uint64_t n = 1;
 
     for (int k = 0; k < e->keys && n < (uint64_t)1 << 40; k++)
-        n *= coarse && e->key[k].coarse ? 2 : (uint64_t)e->key[k].versions + 1;
+        if (is_chosen(e, &e->key[k], names))
+            n *= (uint64_t)versions_of(&e->key[k], coarse) + 1;
+    return n;
+}
+
+static bool next_choice(struct enumeration *e, bool names, bool coarse)
+{
+    for (int k = 0; k < e->keys; k++) {
+        if (!is_chosen(e, &e->key[k], names))
+            continue;
+        e->choice[k] += e->key[k].versions / versions_of(&e->key[k], coarse);
+        if (e->choice[k] <= e->key[k].versions)
+            return true;
+        e->choice[k] = 0;
+    }
+    return false;
+}
+
+/* How many there are that can be told apart; no more than one beyond the limit is counted. */
+static uint64_t count_choices(struct enumeration *e, bool coarse)
+{
+    uint64_t n = combinations(e, true, coarse);
+
+    if (n > e->c->limit)
+        return n;
+    n = 0;
+    all_of(e, 0);
+    do {
+        reach(e);
+        n += combinations(e, false, coarse);
+    } while (n <= e->c->limit && next_choice(e, true, coarse));
     return n;
 }
 
 static void every_choice(struct enumeration *e, bool coarse)
 {
-    int k;
-
     all_of(e, 0);
     do {
-        emit_choice(e);
-        for (k = 0; k < e->keys; k++) {
-            e->choice[k] += coarse && e->key[k].coarse ? e->key[k].versions : 1;
-            if (e->choice[k] <= e->key[k].versions)
-                break;
-            e->choice[k] = 0;
-        }
-    } while (k < e->keys);
+        reach(e);
+        do
+            emit_choice(e);
+        while (next_choice(e, false, coarse));
+    } while (next_choice(e, true, coarse));
 }
 
 /* Too many: none and all, each one alone lost or kept in each version, each two lost, and chance. */
@@ -163,16 +219,13 @@ static void some_choices(struct enumeration *e)
 
 static void choices(struct enumeration *e)
 {
-    uint64_t n = combinations(e, false);
-
     e->c->points++;
-    if (n > e->c->most)
-        e->c->most = n;
-    if (n <= e->c->limit)
+    if (count_choices(e, false) <= e->c->limit)
         every_choice(e, false);
-    else if (combinations(e, true) <= e->c->limit)
+    else if (count_choices(e, true) <= e->c->limit) {
+        e->c->coarse++;
         every_choice(e, true);
-    else {
+    } else {
         e->c->bounded++;
         some_choices(e);
     }
@@ -203,7 +256,7 @@ static void tear(struct enumeration *e, int k, uint32_t unit)
                     const struct op *op = &e->log->op[i];
                     uint32_t s = op->sector / unit;
 
-                    e->kept[i] = e->always[i] || (e->of[i] >= 0 && e->version[i] <= e->choice[e->of[i]]);
+                    e->kept[i] = kept_by_choice(e, i);
                     if (e->of[i] == k && op->kind == OP_DATA)
                         e->kept[i] = how == 0 ? s <= n : how == 1 ? s != n : s == n;
                 }
@@ -246,7 +299,7 @@ static void crash_posix(struct crash *c, const struct log *log, int upto)
     begin(&e, c, log, upto);
     for (int s = 0; s < upto; s++)
         for (int i = 0; log->op[s].kind == OP_SYNC && i < s; i++)
-            if (log->op[i].inode == log->op[s].inode || link_in(log, i, s))
+            if ((log->op[i].inode == log->op[s].inode && !log->op[i].dropped) || link_in(log, i, s))
                 e.always[i] = true;
     for (int i = 0; i < upto; i++)
         if (!e.always[i] && log->op[i].kind < OP_SYNC)
@@ -268,9 +321,10 @@ static void crash_journal(struct crash *c, const struct log *log, int upto, int 
         bool sync = log->op[s].kind == OP_SYNC;
         bool flush = log->op[s].kind == OP_FLUSH && c->personality == EXT4 && s < cut;
 
+        /* ext4 gives a file that replaces another its blocks, but does not wait for their content. */
         for (int i = 0; (sync || flush) && i < s; i++)
             if (log->op[i].inode == log->op[s].inode && !in_transaction(&log->op[i]) &&
-                (sync || log->op[i].delayed))
+                (sync || log->op[i].kind == OP_SIZE))
                 e.always[i] = true;
     }
     for (int i = 0; i < upto; i++)
@@ -350,6 +404,19 @@ static void crash_btrfs(struct crash *c, const struct log *log, int upto, int cu
     choices(&e);
 }
 
+/*
+ * How much the journal holds at least, when the fsync at `s` has returned:
+ * everything up to the last operation on that inode.  Of one on which nothing
+ * happened it holds nothing new, whatever happened elsewhere.
+ */
+static int journalled(const struct log *log, int s)
+{
+    for (int i = s; i-- > 0;)
+        if (log->op[i].kind < OP_SYNC && log->op[i].inode == log->op[s].inode)
+            return i + 1;
+    return 0;
+}
+
 void crash_at(struct crash *c, const struct log *log, int upto)
 {
     int synced = 0;
@@ -359,8 +426,8 @@ void crash_at(struct crash *c, const struct log *log, int upto)
         return;
     }
     for (int i = 0; i < upto; i++)
-        if (log->op[i].kind == OP_SYNC)
-            synced = i;
+        if (log->op[i].kind == OP_SYNC && journalled(log, i) > synced)
+            synced = journalled(log, i);
     for (int cut = c->personality == BTRFS ? 0 : synced; cut <= upto; cut++) {
         if (cut > 0 && cut < upto && log->op[cut].call == log->op[cut - 1].call)
             continue;

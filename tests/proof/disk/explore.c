@@ -5,6 +5,7 @@
  * after each.
  */
 #include "crash.h"
+#include "facts.h"
 #include "model.h"
 #include "scenarios.h"
 
@@ -82,7 +83,7 @@ struct target {
     struct image image;
     uint64_t hash;
 };
-static struct target old_tree, new_tree, half_tree;
+static struct target old_tree, new_tree, half_tree, kept_tree;
 
 static bool is_context(const struct image *im, int dir)
 {
@@ -418,6 +419,27 @@ static void cut_here(const struct log *log, int upto, struct expect *e);
 
 static struct log level[DEPTH_MAX + 1]; /* of the operation that power cut number n+1 interrupts */
 
+static bool has_leftover(const struct image *im)
+{
+    for (int i = 0; i < im->names; i++)
+        if (!strncmp(text_bytes(im->name[i].text, NULL), ".netcf-tmp-", 11))
+            return true;
+    return false;
+}
+
+/* Somebody commits what the power cut left, before a boot could roll it back: so it stays, without leftovers. */
+static void commit_instead(int depth, const struct image *left)
+{
+    struct expect e = { .if_open = &kept_tree, .if_closed = &kept_tree, .open = CLOSED, .depth = depth + 1 };
+
+    mount(&level[depth], left);
+    if (core(COMMIT))
+        violation(depth, "after a power cut a commit fails");
+    target_set(&kept_tree, &live);
+    check_closed(depth, &kept_tree, "a commit after a power cut");
+    cut_here(&level[depth], level[depth].count, &e);
+}
+
 static void found(void *context, struct image *left, const struct log *log, int upto, const bool *kept)
 {
     struct expect *e = context;
@@ -475,6 +497,8 @@ static void found(void *context, struct image *left, const struct log *log, int 
         next.open = CLOSED;
         cut_here(&level[depth], lost, &next);
     }
+    if (first && open && depth == 1 && mix(h, seed) % 8 == 0 && has_leftover(left))
+        commit_instead(depth, left);
     pages_release(mark);
 }
 
@@ -610,6 +634,30 @@ static void kill_and(enum operation first, enum operation second)
     }
 }
 
+/* The process that announces is killed at any call; another one announces, and a rollback follows. */
+static void kill_announcement(void)
+{
+    static struct log whole;
+    struct script s;
+
+    play(&s, ROLLBACK);
+    whole = level[0];
+    for (int k = s.started; k <= s.edited; k++) {
+        if (k < s.edited && whole.op[k].call == whole.op[k - 1].call)
+            continue;
+        level[0] = whole;
+        rewind_to(&level[0], k);
+        level[0].calls = whole.calls + 1;
+        host = (struct host){ .now = 3 * HOUR, .tick = 1000, .space = -1, .random = 99 };
+        trail[0].upto = k;
+        if (announce("etc/netplan/z.yaml"))
+            violation(0, "after a kill at %d an announcement fails", k);
+        if (core(ROLLBACK))
+            violation(0, "after a kill at %d and an announcement, rollback fails: %s", k, last_error);
+        check_closed(0, &old_tree, "a killed announcement, another and a rollback");
+    }
+}
+
 /* ---- other trouble ---- */
 
 static bool is_untouched(const struct image *im)
@@ -671,13 +719,15 @@ static void damage_snapshot(void)
     }
 }
 
-/* The disk is full when the rollback begins, but for what start reserved. */
+/* The disk is full when the rollback begins, but for what start reserved, which a refused start left alone. */
 static void fill_disk(void)
 {
     struct kept kept = { .n = 0 };
     int64_t used = 0;
 
     play_until_edited();
+    if (core(START) != NCF_EINVALIDOP)
+        violation(0, "a second start is not refused");
     target_set(&half_tree, &live);
     for (int i = 0; i < half_tree.image.inodes; i++) {
         const struct inode *n = &half_tree.image.inode[i];
@@ -705,6 +755,35 @@ static void lie(void)
         if (core(ROLLBACK) && core(ROLLBACK))
             violation(0, "after a write that went wrong, rollback fails twice: %s", last_error);
         check_closed(0, &old_tree, "a write that went wrong");
+    }
+}
+
+/* The n-th fsync of an operation fails and the disk drops what it should have written; then the power goes. */
+static void fail_syncs(enum operation op)
+{
+    static struct log whole;
+
+    for (int n = 1;; n++) {
+        struct expect e = { .if_open = &old_tree, .if_closed = op == COMMIT ? &new_tree : &old_tree,
+                            .depth = 1 };
+        struct script s;
+        int code;
+
+        play(&s, op == COMMIT ? COMMIT : ROLLBACK);
+        whole = level[0];
+        rewind_to(&level[0], op == START ? 0 : s.edited);
+        level[0].calls = whole.calls + 1;
+        host = (struct host){ .now = 3 * HOUR, .tick = 1000, .space = -1, .random = 99, .sync_fails_in = n };
+        code = core(op);
+        if (host.sync_fails_in)
+            return; /* it makes fewer */
+        trail[0].upto = n;
+        if (!code)
+            violation(0, "%s does not notice that its fsync %d failed", operation_name[op], n);
+        if (op == START && leftover_in(&live))
+            violation(0, "a start whose fsync %d failed leaves %s", n, leftover_in(&live));
+        e.open = op == START ? CLOSED : snapshot_in(&live) >= 0 ? OPEN : EITHER;
+        cut_here(&level[0], level[0].count, &e);
     }
 }
 
@@ -751,7 +830,21 @@ static void run_scenario(int only_personality)
             report();
         }
     }
+    if (only_personality > POSIX)
+        return;
+    snprintf(situation, sizeof(situation), "%s, killed announcement", scenario->name);
+    if (scenario->on_write)
+        kill_announcement();
     crash.personality = POSIX;
+    for (int op = START; op <= ROLLBACK; op++) {
+        int depth = depth_exhaustive;
+
+        snprintf(situation, sizeof(situation), "posix, %s, failing disk, %s", scenario->name, operation_name[op]);
+        depth_exhaustive = 1;
+        fail_syncs((enum operation)op);
+        depth_exhaustive = depth;
+        report();
+    }
     snprintf(situation, sizeof(situation), "%s, full disk", scenario->name);
     fill_disk();
     snprintf(situation, sizeof(situation), "%s, a write goes wrong", scenario->name);
@@ -769,6 +862,10 @@ int main(int argc, char **argv)
     mallopt(M_MMAP_THRESHOLD, 1 << 30);
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     mallopt(M_TOP_PAD, 1 << 24);
+    if (argc == 2 && !strcmp(argv[1], "--facts")) {
+        print_facts();
+        return 0;
+    }
     for (int i = 1; i + 1 < argc; i += 2) {
         uint64_t n = strtoull(argv[i + 1], NULL, 10);
 
@@ -794,9 +891,12 @@ int main(int argc, char **argv)
     for (scenario = scenarios; scenario->name; scenario++)
         if (!only || !strcmp(only, scenario->name))
             run_scenario(personality);
-    printf("states %llu repeated %llu recoveries %llu points %llu bounded %llu most %llu seed %llu\n",
+    printf("states %llu repeated %llu recoveries %llu points %llu coarse %llu bounded %llu cuts",
            (unsigned long long)count.states, (unsigned long long)count.repeated,
            (unsigned long long)count.recoveries, (unsigned long long)crash.points,
-           (unsigned long long)crash.bounded, (unsigned long long)crash.most, (unsigned long long)seed);
+           (unsigned long long)crash.coarse, (unsigned long long)crash.bounded);
+    for (int d = 1; d <= DEPTH_MAX; d++)
+        printf(" %llu", (unsigned long long)count.by_depth[d]);
+    printf("\n");
     return count.violations != 0;
 }

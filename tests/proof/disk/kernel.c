@@ -521,6 +521,10 @@ int sys_fsync(int fd, const char *name)
 
     (void)name;
     tick();
+    if (host.sync_fails_in > 0 && --host.sync_fails_in == 0) {
+        live_drop(inode);
+        return fail(EIO);
+    }
     live_do((struct op){ .kind = OP_SYNC, .inode = inode });
     live_call();
     return 0;

@@ -171,11 +171,10 @@ static void cut_at_size(struct inode *n)
         }
 }
 
-void image_collect(struct image *im)
+void image_reach(const struct image *im, bool reached[INODES_MAX])
 {
-    bool reached[INODES_MAX] = { [ROOT] = true };
-    int kept = 0;
-
+    memset(reached, 0, INODES_MAX * sizeof(*reached));
+    reached[ROOT] = true;
     for (bool again = true; again;) {
         again = false;
         for (int i = 0; i < im->names; i++)
@@ -184,6 +183,14 @@ void image_collect(struct image *im)
                 again = again || im->inode[im->name[i].inode].type == 'd';
             }
     }
+}
+
+void image_collect(struct image *im)
+{
+    bool reached[INODES_MAX];
+    int kept = 0;
+
+    image_reach(im, reached);
     for (int i = 0; i < im->names; i++)
         if (reached[im->name[i].dir])
             im->name[kept++] = im->name[i];
@@ -372,4 +379,11 @@ void live_do(struct op op)
 void live_call(void)
 {
     live_log->calls++;
+}
+
+void live_drop(int inode)
+{
+    for (int i = 0; i < live_log->count; i++)
+        if (live_log->op[i].inode == inode && live_log->op[i].kind == OP_DATA)
+            live_log->op[i].dropped = true;
 }

@@ -65,6 +65,8 @@ struct image {
 
 void image_clear(struct image *im); /* an empty root directory */
 void image_copy(struct image *to, const struct image *from);
+/* To which inodes names lead, from the root on. */
+void image_reach(const struct image *im, bool reached[INODES_MAX]);
 /* What no name leads to is gone, as after fsck. */
 void image_collect(struct image *im);
 /* Of everything that can be seen; `loose` leaves out what differs without meaning: inode numbers, ctimes. */
@@ -81,7 +83,7 @@ bool image_same_content(const struct image *a, int i, const struct image *b, int
  * OP_META    owner, mode, times, attributes, flags: one inode is one sector
  * OP_NAME    a name in directory `inode` leads to `target`, or nowhere (-1)
  * OP_SYNC    fsync of `inode` returned
- * OP_FLUSH   ext4 gives the data of `inode` blocks now, because it replaces a file
+ * OP_FLUSH   ext4 gives `inode` its blocks now, because it replaces a file
  */
 enum op_kind { OP_MAKE, OP_DATA, OP_SIZE, OP_META, OP_NAME, OP_SYNC, OP_FLUSH };
 
@@ -91,6 +93,7 @@ struct op {
     int target;
     uint32_t text;
     bool delayed; /* content that has no place on the disk yet */
+    bool dropped; /* an fsync failed on it: no later one writes it, as on Linux */
     char type;
     uint32_t number;
     uint32_t sector;
@@ -117,6 +120,7 @@ void mount(struct log *log, const struct image *im);
 void rewind_to(struct log *log, int ops);
 void live_do(struct op op);
 void live_call(void); /* the next operations belong to another call */
+void live_drop(int inode);
 
 /* What the kernel of this host is like. */
 struct host {
@@ -125,6 +129,7 @@ struct host {
     int boot;       /* its number */
     int64_t space;  /* in sectors; -1: without limit */
     int corrupt_in; /* the n-th write from now goes wrong silently; 0: none */
+    int sync_fails_in; /* the n-th fsync from now fails; 0: none */
     uint64_t random;
 };
 extern struct host host;
