@@ -13,8 +13,8 @@ from typing import Callable
 import pytest
 
 from conftest import remove
-from lib import ncf, seam, tree
-from lib.helper import FAILED, Helper
+from lib import ncf, operations, seam, tree
+from lib.helper import DONE, FAILED, Helper
 from lib.ncf import Core, NcfError
 
 SNAPSHOT = "var/lib/netcf/network-snapshot.tar"
@@ -251,3 +251,66 @@ def test_further_name_of_an_immutable_file(core: Core, root: Path) -> None:
     tree.set_flags(first, tree.IMMUTABLE)
     core.rollback(root)
     assert tree.differences(old, tree.capture(root)) == []
+
+
+REPLACED_BY = {
+    "nothing": lambda state, _outside: None,
+    "another": lambda state, _outside: state.mkdir(mode=0o700),
+    "a link": lambda state, outside: state.symlink_to(outside),
+}
+
+
+@pytest.mark.parametrize("by", REPLACED_BY)
+@pytest.mark.parametrize("operation", [operations.START, operations.COMMIT, operations.ROLLBACK], ids=str)
+def test_state_directory_replaced_at_every_call(
+    core: Core, helper: Helper, fast_dir: Path, operation: operations.Operation, by: str
+) -> None:
+    """Whenever it is moved away (each way takes a third of the calls): nothing is written elsewhere; where it comes back, boot ends what was begun."""
+    for k in itertools.count(1 + list(REPLACED_BY).index(by), len(REPLACED_BY)):
+        world = operation.prepare(core, fast_dir / f"host-{k}")
+        state, moved, outside = (fast_dir / name for name in (f"host-{k}/var/lib/netcf", "moved", "outside"))
+        outside.mkdir(mode=0o700)
+
+        def move(
+            _event: seam.Event, number: int, k: int = k, state: Path = state, moved: Path = moved, outside: Path = outside
+        ) -> None:
+            if number == k and state.exists():
+                state.rename(moved)
+                REPLACED_BY[by](state, outside)
+
+        with seam.watching(core, move) as events, contextlib.suppress(NcfError):
+            operation.act(core, world.root)
+        assert os.listdir(outside) == []
+        assert operations.torn_files(world) == []
+        if moved.exists():
+            if state.is_symlink():
+                state.unlink()
+            remove(state) if state.exists() else None
+            moved.rename(state)
+        outside.rmdir()
+        committed = operation is operations.COMMIT and not operations.is_open(world.root)
+        assert helper.boot(world.root) == DONE, k
+        wanted = world.new if committed else world.old
+        assert tree.differences(wanted, tree.capture(world.root)) == [], k
+        assert operations.leftovers(world.root) == [], k
+        remove(world.root)
+        if len(events) < k:
+            break
+
+
+def test_environment_of_somebody_else(helper: Helper, root: Path, tmp_path: Path) -> None:
+    """Nothing that a caller's environment can say changes what is done, or where."""
+    old = tree.realistic(root)
+    bad = str(tmp_path / "nowhere")
+    names = ["PATH", "TMPDIR", "HOME", "LD_PRELOAD", "LD_LIBRARY_PATH", "LOCPATH", "NLSPATH", "TZDIR", "GCONV_PATH",
+             "XDG_RUNTIME_DIR", "NCF_ROOT", "IFS", "LC_ALL", "LANG", "TZ", "MALLOC_PERTURB_"]  # fmt: skip
+    environment = dict.fromkeys(names, bad) | {"TZ": ":" + bad, "POSIXLY_CORRECT": "1", "JOURNAL_STREAM": "x" * 70_000}
+    helper.run("snapshot_config", root=root, check=True, env=environment)
+    tree.lock_out(root)
+    helper.run("start", root=root, check=True, env=environment)
+    assert tree.differences(old, tree.capture(root)) == []
+    assert not (tmp_path / "nowhere").exists()
+    too_long = environment | {"NETWORKING_CONFIG_TOKEN": "x" * 100_000}
+    done = helper.run("snapshot_config", root=root, env=too_long)
+    assert (done.returncode, "token" in done.stderr) == (FAILED, True)
+    assert not operations.is_open(root)
