@@ -44,62 +44,89 @@ static bool names_upper(const struct ini *i)
     return false;
 }
 
-/* All of a file into the unit of one name. */
-static void add_file(struct model *m, const struct config_file *f, const char *name, size_t len,
-                     bool device)
+struct word {
+    const char *at;
+    size_t len;
+};
+
+/* Names that one file is for, or that it says stand on those. */
+struct names {
+    const struct config_file *of;
+    struct word word[NAMES_MAX];
+    size_t count;
+};
+
+static void add_names(struct names *names, const char *at, size_t len)
 {
-    struct unit *u = model_add(m, name, len);
-    size_t own = m->count;
-    struct xxh64 sum;
+    const char *end = at + len;
+    struct word w;
 
-    xxh64_init(&sum);
-    for (struct ini i = ini_of(f); u && ini_next(&i); u = own <= m->count ? &m->unit[own - 1] : NULL) {
-        AUTO_BUFFER line = { 0 };
-
-        buffer_add(&line, i.section, i.section_len);
-        buffer_text(&line, "/");
-        buffer_add(&line, i.key, i.key_len);
-        buffer_text(&line, "=");
-        buffer_add(&line, i.value, i.value_len);
-        if (line.failed) {
-            m->failed = true;
-            return;
-        }
-        unit_line(u, line.data, line.len);
-        xxh64_add(&sum, line.data, line.len);
-        if (!device && names_upper(&i)) {
-            struct unit *upper = model_add(m, i.value, i.value_len);
-
-            if (upper)
-                unit_need(upper, name, len);
-        }
-    }
-    if (u && device) {
-        u->makes_device = true;
-        u->device = xxh64_value(&sum);
-    }
+    while (names->count < NAMES_MAX && text_word(&at, end, &w.at, &w.len))
+        names->word[names->count++] = w;
 }
 
-/* Which interfaces `base` is for; `f` is that file or a drop-in of it. */
-static void add_for_names(struct model *m, const struct config_file *base,
-                          const struct config_file *f)
+/* Which interfaces a file is for.  A .network file that does not say is for all. */
+static void read_names(struct names *names, const struct config_file *f, bool device)
 {
-    bool device = ends_with(base->path, strlen(base->path), ".netdev");
-    size_t names = 0;
+    if (names->of == f)
+        return; /* drop-ins follow the file that they belong to */
+    names->of = f;
+    names->count = 0;
+    for (struct ini i = ini_of(f); ini_next(&i);)
+        if (device ? ini_is(&i, "NetDev", "Name") : ini_is(&i, "Match", "Name"))
+            add_names(names, i.value, i.value_len);
+    if (!names->count && !device)
+        add_names(names, "*", 1);
+}
 
-    for (struct ini i = ini_of(base); ini_next(&i);) {
-        const char *at = i.value, *end = at + i.value_len, *word;
-        size_t n;
+/* All that a file says, as a checksum: many interfaces may share it.  0: nothing. */
+static uint64_t read_all(struct model *m, const struct config_file *f, struct names *uppers)
+{
+    struct unit all = { .name = "" };
+    struct xxh64 sum;
+    bool any;
 
-        if (!(device ? ini_is(&i, "NetDev", "Name") : ini_is(&i, "Match", "Name")))
-            continue;
-        while (names < NAMES_MAX && text_word(&at, end, &word, &n)) {
-            names++;
-            add_file(m, f, word, n, device);
-        }
+    for (struct ini i = ini_of(f); ini_next(&i);) {
+        unit_line(&all, i.section, i.section_len);
+        buffer_text(&all.text, "/");
+        unit_line(&all, i.key, i.key_len);
+        buffer_text(&all.text, "=");
+        unit_line(&all, i.value, i.value_len);
+        if (names_upper(&i))
+            add_names(uppers, i.value, i.value_len);
     }
-    if (!names)
-        add_file(m, f, "*", 1, false);
+    m->failed = m->failed || all.text.failed;
+    xxh64_init(&sum);
+    if (all.text.len)
+        xxh64_add(&sum, all.text.data, all.text.len);
+    any = all.text.len > 0;
+    buffer_free(&all.text);
+    return any ? xxh64_value(&sum) : 0;
+}
+
+/* `f` is for the interfaces that `names` has. */
+static void add_file(struct model *m, const struct config_file *f, const struct names *names,
+                     bool device)
+{
+    struct names uppers = { .count = 0 };
+    uint64_t sum = read_all(m, f, &uppers);
+    char line[32];
+
+    snprintf(line, sizeof(line), "%016llx", (unsigned long long)sum);
+    for (size_t i = 0; i < names->count; i++) {
+        const struct word *name = &names->word[i];
+        struct unit *u = model_add(m, name->at, name->len);
+
+        if (u && sum)
+            unit_line(u, line, strlen(line));
+        if (u && device) {
+            u->makes_device = true;
+            u->device = sum;
+        }
+        for (size_t k = 0; !device && k < uppers.count; k++)
+            if ((u = model_add(m, uppers.word[k].at, uppers.word[k].len)))
+                unit_need(u, name->at, name->len);
+    }
 }
 
 static int path_order(const void *key, const void *file)
@@ -109,12 +136,14 @@ static int path_order(const void *key, const void *file)
 
 static void parse(const struct config *files, struct model *ret)
 {
+    struct names names = { .count = 0 };
     size_t drop_ins = 0;
 
     for (size_t i = 0; i < files->count; i++) {
         const struct config_file *f = &files->file[i], *base = f;
         size_t len = path_parent(f->path);
         char path[PATH_SIZE];
+        bool device;
 
         if (!is_its_file(f->path))
             continue;
@@ -127,8 +156,11 @@ static void parse(const struct config *files, struct model *ret)
                    !ends_with(f->path, strlen(f->path), ".netdev")) {
             continue;
         }
-        if (base)
-            add_for_names(ret, base, f);
+        if (!base)
+            continue;
+        device = ends_with(base->path, strlen(base->path), ".netdev");
+        read_names(&names, base, device);
+        add_file(ret, f, &names, device);
     }
 }
 
