@@ -169,6 +169,46 @@ static void before(struct work *w)
     work_delete_devices(w, true);
 }
 
+static bool needs(const struct unit *u, const char *name)
+{
+    const char *at = u->needs.len ? u->needs.data : NULL, *word;
+    size_t len;
+
+    while (at && text_word(&at, u->needs.data + u->needs.len, &word, &len))
+        if (text_is(word, len, name))
+            return true;
+    return false;
+}
+
+/* Made anew, so that it has no ports, whether their files changed or not. */
+static bool is_new(const struct work *w, const struct move *m)
+{
+    return m->change != PLAN_SAME && m->was && m->was->makes_device &&
+           (!links_find(w->present, m->name) || !m->now || m->now->device != m->was->device);
+}
+
+/*
+ * networkd 252 goes on with the device that is gone where a port's file did not
+ * change.  Devices that are no bridges refuse such a port.
+ */
+static void add_ports(const struct work *w)
+{
+    AUTO_LINKS links = { 0 };
+    struct error ignored = { 0 };
+
+    if (links_read(&links, &ignored))
+        return;
+    for (size_t i = 0; i < w->plan.count; i++)
+        for (size_t j = 0; is_new(w, &w->plan.move[i]) && j < w->plan.count; j++) {
+            const struct move *upper = &w->plan.move[i], *port = &w->plan.move[j];
+            const struct link *above = links_find(&links, upper->name);
+            const struct link *below = links_find(&links, port->name);
+
+            if (above && below && port->change == PLAN_SAME && needs(upper->was, port->name))
+                (void)link_add_port(above, below);
+        }
+}
+
 static bool goes_up(const struct work *w, const struct move *m)
 {
     return m->was && m->change != PLAN_SAME && work_was_up(w, m->name) &&
@@ -182,6 +222,7 @@ static void after(struct work *w)
     work_run(w, "networkctl", reload, NULL);
     /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
     work_run_each(w, "networkctl", again, WORK_UP, goes_up);
+    add_ports(w);
     work_run_by_hand(w, "networkctl", again);
 }
 

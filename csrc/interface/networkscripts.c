@@ -353,20 +353,15 @@ static bool installed(void)
            run_program("ifdown", path);
 }
 
-/* While it runs, ifup and ifdown pass on to it what is not NM_CONTROLLED=no. */
-static bool network_manager_runs(void)
-{
-    return sys_exists("/run/NetworkManager/NetworkManager.pid");
-}
-
+/* While NetworkManager runs, ifup and ifdown pass on to it what is not NM_CONTROLLED=no. */
 static bool in_use_alone(void)
 {
-    return installed() && !network_manager_runs();
+    return installed() && !stack_networkmanager.in_use();
 }
 
 static bool in_use_beside(void)
 {
-    return installed() && network_manager_runs();
+    return installed() && stack_networkmanager.in_use();
 }
 
 /* ---- down and up ---- */

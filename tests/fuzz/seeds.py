@@ -121,6 +121,58 @@ TYPE=Bridge
 TEAM_CONFIG='{}'
 BONDING_OPTS="mode=1 primary=eth0"
 """
+NETPLAN = """=== etc/netplan/10-a.yaml
+network:
+  version: 2
+  renderer: networkd
+  ethernets:
+    eth0: {addresses: [192.0.2.2/24, "2001:db8::2/64"], routes: [{to: default, via: 192.0.2.1}]}
+    more:
+      match: {name: en*}
+      dhcp4: true # comment
+  bridges:
+    br0:
+      interfaces: [eth0, eth1]
+  vlans:
+    eth0.5:
+      id: 5
+      link: eth0
+=== etc/netplan/20-b.yaml
+network:
+  ethernets:
+    eth0:
+      mtu: 1400
+      nameservers:
+        search: &names
+        - 'a b'
+        - |
+          block
+"""
+KEYFILE = """=== etc/NetworkManager/system-connections/uplink.nmconnection
+[connection]
+id=uplink
+uuid=6b4d0a4e-6b7c-4f4e-9c1c-1b1f6e2f3a11
+type=ethernet
+interface-name=eth0
+controller=br0
+port-type=bridge
+[ipv4]
+method=manual
+address1=192.0.2.2/24,192.0.2.1
+=== etc/NetworkManager/system-connections/br0.nmconnection
+[connection]
+id=br0
+uuid=6b4d0a4e-6b7c-4f4e-9c1c-1b1f6e2f3a12
+type=bridge
+interface-name=br0
+=== etc/NetworkManager/system-connections/vlan.nmconnection
+[connection]
+uuid=6b4d0a4e-6b7c-4f4e-9c1c-1b1f6e2f3a13
+type=vlan
+[vlan]
+parent=eth0
+id=5
+"""
 CIRCLE = """=== etc/network/interfaces
 iface a inet manual
  requires b
@@ -146,6 +198,8 @@ INTERFACES = {
     "networkd": changed(NETWORKD, ("br0", "br1"), ("eth0 eth1", "eth0")),
     "ifcfg": changed(IFCFG, ("ifcfg-uplink", "ifcfg-eth0"), ("yes", "no")),
     "ifcfg-bridge": changed(BRIDGE, ("BRIDGE=br0", "IPADDR='192.0.2.2")),
+    "netplan": changed(NETPLAN, ("192.0.2.2", "192.0.2.3"), ("- 'a b'", "- a: {")),
+    "keyfiles": changed(KEYFILE, ("interface-name=eth0", ""), ("controller", "master")),
     "circle": changed(CIRCLE, ("requires a", "")),
 }
 

@@ -48,6 +48,7 @@ class ModelStruct(ctypes.Structure):
         ("count", c_size_t),
         ("room", c_size_t),
         ("memory", c_void_p),
+        ("unread", c_char_p),
         ("failed", c_bool),
     ]
 
