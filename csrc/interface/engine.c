@@ -161,7 +161,7 @@ static bool differs_by_hand(const struct engine *e, const char *name)
     return *lacks != '\0';
 }
 
-static void mark(struct engine *e, struct work *w)
+static bool mark(struct engine *e, struct work *w)
 {
     for (size_t i = 0; i < w->plan.count; i++) {
         struct move *m = &w->plan.move[i];
@@ -169,8 +169,10 @@ static void mark(struct engine *e, struct work *w)
         if (m->change == PLAN_SAME && (e->options.all || differs_by_hand(e, m->name)))
             m->change = e->options.all ? PLAN_WITH_OTHERS : PLAN_BY_HAND;
     }
-    plan_close(&w->plan);
+    if (!plan_close(&w->plan))
+        return false;
     e->acts = e->acts || work_acts(w);
+    return true;
 }
 
 static int plan_stack(struct engine *e, const struct stack *stack, const struct config *was,
@@ -185,9 +187,8 @@ static int plan_stack(struct engine *e, const struct stack *stack, const struct 
     stack->parse(was, &w->was);
     stack->parse(now, &w->now);
     if (!model_finish(&w->was) || !model_finish(&w->now) ||
-        !plan_make(&w->plan, &w->was, &w->now))
+        !plan_make(&w->plan, &w->was, &w->now) || !mark(e, w))
         return error_file(err, STEP_MEMORY, ENOMEM, stack->name);
-    mark(e, w);
     return 0;
 }
 

@@ -13,13 +13,14 @@
 #include <string.h>
 
 #define MAIN_FILE "etc/network/interfaces"
-enum { DEPTH_MAX = 8, FILES_MAX = 10000 };
+/* Files may source one another, again and again: what goes beyond is not read. */
+enum { DEPTH_MAX = 8, FILES_MAX = 10000, SOURCES_MAX = 256, BYTES_MAX = 16 * 1024 * 1024 };
 
 struct parser {
     const struct config *files;
     struct model *model;
     size_t unit; /* index + 1 of the stanza at hand, 0: none */
-    size_t read; /* files so far */
+    size_t read, bytes, sources; /* files, what is in them, and patterns of such, so far */
     struct buffer line;
 };
 
@@ -146,7 +147,7 @@ static bool ends_stanza(const char *key, size_t len)
 
 static void parse_line(struct parser *p, unsigned depth)
 {
-    const char *at = p->line.data, *end = at + p->line.len, *key, *word, *line = at;
+    const char *at = p->line.len ? p->line.data : "", *end = at + p->line.len, *key, *word, *line = at;
     size_t len, n;
 
     if (!p->line.len || !text_word(&at, end, &key, &len) || *key == '#')
@@ -182,7 +183,8 @@ static void parse_file(struct parser *p, const struct config_file *f, unsigned d
     const char *at = f->bytes, *end = f->bytes + f->len;
     struct buffer outer = p->line;
 
-    if (depth > DEPTH_MAX || p->read++ > FILES_MAX)
+    p->bytes += f->len;
+    if (depth > DEPTH_MAX || p->read++ > FILES_MAX || p->bytes > BYTES_MAX)
         return;
     p->line = (struct buffer){ .data = NULL };
     p->unit = 0;
@@ -227,6 +229,8 @@ static void parse_path(struct parser *p, const char *pattern, size_t len, bool d
 {
     char whole[PATH_SIZE + sizeof("etc/network/")];
 
+    if (p->sources++ > SOURCES_MAX)
+        return;
     if (len && *pattern == '/')
         snprintf(whole, sizeof(whole), "%.*s", (int)(len - 1), pattern + 1);
     else

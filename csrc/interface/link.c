@@ -47,7 +47,7 @@ enum {
     ABI_NEWADDR = 20, ABI_DELADDR = 21, ABI_GETADDR = 22,
     ABI_NEWROUTE = 24, ABI_GETROUTE = 26,
     ABI_REQUEST = 1, ABI_ACK = 4, ABI_DUMP = 0x300, ABI_DUMP_CHANGED = 0x10,
-    ABI_IFNAME = 3, ABI_IFA_ADDRESS = 1, ABI_IFA_LOCAL = 2, ABI_IFA_FLAGS = 8,
+    ABI_IFNAME = 3, ABI_MASTER = 10, ABI_IFA_ADDRESS = 1, ABI_IFA_LOCAL = 2, ABI_IFA_FLAGS = 8,
     ABI_PERMANENT = 0x80, ABI_SCOPE_LINK = 253,
     ABI_RTA_OIF = 4, ABI_RTA_GATEWAY = 5, ABI_RTA_TABLE = 15,
     ABI_TABLE_MAIN = 254, ABI_UNICAST = 1, ABI_PROTOCOL_RA = 9, ABI_PROTOCOL_KERNEL = 2,
@@ -516,6 +516,17 @@ int link_delete(const struct link *l)
     AUTO_CLOSE fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0);
 
     return fd < 0 ? -1 : link_command(fd, l, ABI_DELLINK);
+}
+
+int link_add_port(const struct link *upper, const struct link *port)
+{
+    AUTO_CLOSE fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0);
+    struct request r = { .head = { .type = ABI_NEWLINK }, .own.link.index = port->index,
+                         .attribute = { 8, ABI_MASTER } };
+
+    memcpy(r.bytes, &upper->index, 4);
+    r.head.len = (uint32_t)(sizeof(r.head) + sizeof(r.own.link) + 8);
+    return fd < 0 ? -1 : command(fd, &r);
 }
 
 /* Setting it down takes the IPv6 addresses and all routes along. */

@@ -52,6 +52,8 @@ void link_lacks(const struct link *was, const struct link *now, char *text, size
 
 /* Deletes a device that some configuration had made.  Sets one down without addresses. */
 int link_delete(const struct link *l);
+/* Makes one a port of a bridge. */
+int link_add_port(const struct link *upper, const struct link *port);
 int link_clear(const struct link *l);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "scope.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -296,68 +297,72 @@ struct move *plan_find(const struct plan *p, const char *name)
     return NULL;
 }
 
-/* What `u` stands on, one after the other. */
-static struct move *next_need(const struct plan *p, const struct unit *u, const char **at)
+/* That one move stands on another, at the start or at present. */
+struct edge {
+    struct move *upper, *lower;
+    bool now;
+};
+
+struct edges {
+    struct edge *edge;
+    size_t count, room;
+};
+
+static bool add_edges(struct edges *e, const struct plan *p, struct move *upper, bool now)
 {
-    const char *end = u && u->needs.len ? u->needs.data + u->needs.len : NULL, *word;
+    const struct unit *u = now ? upper->now : upper->was;
+    const char *at = u ? u->needs.data : NULL, *end = at ? at + u->needs.len : NULL, *word;
     char name[256];
     size_t len;
 
-    if (!end)
-        return NULL;
-    if (!*at)
-        *at = u->needs.data;
-    while (text_word(at, end, &word, &len)) {
-        struct move *s;
+    while (at && text_word(&at, end, &word, &len)) {
+        void *array = e->edge;
+        struct move *lower;
 
-        if (len >= sizeof(name))
+        snprintf(name, sizeof(name), "%.*s", len < sizeof(name) ? (int)len : 0, word);
+        lower = plan_find(p, name);
+        if (!lower || lower == upper)
             continue;
-        memcpy(name, word, len);
-        name[len] = '\0';
-        s = plan_find(p, name);
-        if (s)
-            return s;
+        if (!array_grow(&array, e->count, &e->room, sizeof(*e->edge)))
+            return false;
+        e->edge = array;
+        e->edge[e->count++] = (struct edge){ .upper = upper, .lower = lower, .now = now };
     }
-    return NULL;
+    return true;
 }
 
-/* Takes `s` above what the unit stands on; true if that changed anything. */
-static bool stand(const struct plan *p, struct move *s, const struct unit *u, unsigned *level,
-                  size_t level_at)
+/* Takes the upper above the lower; true if that changed anything. */
+static bool stand(const struct edge *e)
 {
-    const char *at = NULL;
+    unsigned *level = e->now ? &e->upper->now_level : &e->upper->was_level;
+    unsigned below = e->now ? e->lower->now_level : e->lower->was_level;
     bool moved = false;
 
-    for (struct move *need; (need = next_need(p, u, &at));) {
-        unsigned below = *(unsigned *)(void *)((char *)need + level_at);
-
-        if (need != s && *level <= below && below + 1 < LEVELS_MAX) {
-            *level = below + 1;
-            moved = true;
-        }
-        if (need != s && need->change != PLAN_SAME && s->change == PLAN_SAME) {
-            s->change = PLAN_WITH_OTHERS;
-            moved = true;
-        }
+    if (*level <= below && below + 1 < LEVELS_MAX) {
+        *level = below + 1;
+        moved = true;
+    }
+    if (e->lower->change != PLAN_SAME && e->upper->change == PLAN_SAME) {
+        e->upper->change = PLAN_WITH_OTHERS;
+        moved = true;
     }
     return moved;
 }
 
-void plan_close(struct plan *p)
+bool plan_close(struct plan *p)
 {
-    bool moved = true;
+    struct edges e = { .count = 0 };
+    bool moved = true, good = true;
 
-    for (int pass = 0; moved && pass < 2 * LEVELS_MAX; pass++) {
+    for (size_t i = 0; good && i < p->count; i++)
+        good = add_edges(&e, p, &p->move[i], false) && add_edges(&e, p, &p->move[i], true);
+    /* By turns from both ends: names that rise or fall along a chain need one turn each. */
+    for (unsigned pass = 0; moved && pass < 2 * LEVELS_MAX; pass++) {
         moved = false;
-        for (size_t i = 0; i < p->count; i++) {
-            struct move *s = &p->move[i];
-
-            if (stand(p, s, s->was, &s->was_level, offsetof(struct move, was_level)))
-                moved = true;
-            if (stand(p, s, s->now, &s->now_level, offsetof(struct move, now_level)))
-                moved = true;
-        }
+        for (size_t i = 0; i < e.count; i++)
+            moved = stand(&e.edge[pass % 2 ? e.count - 1 - i : i]) || moved;
     }
+    free(e.edge);
     for (size_t i = 0; i < p->count; i++) {
         const struct move *s = &p->move[i];
         unsigned level = s->was_level > s->now_level ? s->was_level : s->now_level;
@@ -365,6 +370,7 @@ void plan_close(struct plan *p)
         if (level >= p->levels)
             p->levels = level + 1;
     }
+    return good;
 }
 
 void plan_free(struct plan *p)

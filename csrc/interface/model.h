@@ -81,9 +81,9 @@ bool plan_make(struct plan *ret, const struct model *was, const struct model *no
 struct move *plan_find(const struct plan *p, const char *name);
 /*
  * When every change is marked: what stands on something that changes goes down
- * before it and up after it, so it changes, too.
+ * before it and up after it, so it changes, too.  False if memory is short.
  */
-void plan_close(struct plan *p);
+bool plan_close(struct plan *p);
 void plan_free(struct plan *p);
 #define AUTO_PLAN __attribute__((cleanup(plan_free))) struct plan
 

@@ -44,62 +44,89 @@ static bool names_upper(const struct ini *i)
     return false;
 }
 
-/* All of a file into the unit of one name. */
-static void add_file(struct model *m, const struct config_file *f, const char *name, size_t len,
-                     bool device)
+struct word {
+    const char *at;
+    size_t len;
+};
+
+/* Names that one file is for, or that it says stand on those. */
+struct names {
+    const struct config_file *of;
+    struct word word[NAMES_MAX];
+    size_t count;
+};
+
+static void add_names(struct names *names, const char *at, size_t len)
 {
-    struct unit *u = model_add(m, name, len);
-    size_t own = m->count;
-    struct xxh64 sum;
+    const char *end = at + len;
+    struct word w;
 
-    xxh64_init(&sum);
-    for (struct ini i = ini_of(f); u && ini_next(&i); u = own <= m->count ? &m->unit[own - 1] : NULL) {
-        AUTO_BUFFER line = { 0 };
-
-        buffer_add(&line, i.section, i.section_len);
-        buffer_text(&line, "/");
-        buffer_add(&line, i.key, i.key_len);
-        buffer_text(&line, "=");
-        buffer_add(&line, i.value, i.value_len);
-        if (line.failed) {
-            m->failed = true;
-            return;
-        }
-        unit_line(u, line.data, line.len);
-        xxh64_add(&sum, line.data, line.len);
-        if (!device && names_upper(&i)) {
-            struct unit *upper = model_add(m, i.value, i.value_len);
-
-            if (upper)
-                unit_need(upper, name, len);
-        }
-    }
-    if (u && device) {
-        u->makes_device = true;
-        u->device = xxh64_value(&sum);
-    }
+    while (names->count < NAMES_MAX && text_word(&at, end, &w.at, &w.len))
+        names->word[names->count++] = w;
 }
 
-/* Which interfaces `base` is for; `f` is that file or a drop-in of it. */
-static void add_for_names(struct model *m, const struct config_file *base,
-                          const struct config_file *f)
+/* Which interfaces a file is for.  A .network file that does not say is for all. */
+static void read_names(struct names *names, const struct config_file *f, bool device)
 {
-    bool device = ends_with(base->path, strlen(base->path), ".netdev");
-    size_t names = 0;
+    if (names->of == f)
+        return; /* drop-ins follow the file that they belong to */
+    names->of = f;
+    names->count = 0;
+    for (struct ini i = ini_of(f); ini_next(&i);)
+        if (device ? ini_is(&i, "NetDev", "Name") : ini_is(&i, "Match", "Name"))
+            add_names(names, i.value, i.value_len);
+    if (!names->count && !device)
+        add_names(names, "*", 1);
+}
 
-    for (struct ini i = ini_of(base); ini_next(&i);) {
-        const char *at = i.value, *end = at + i.value_len, *word;
-        size_t n;
+/* All that a file says, as a checksum: many interfaces may share it.  0: nothing. */
+static uint64_t read_all(struct model *m, const struct config_file *f, struct names *uppers)
+{
+    struct unit all = { .name = "" };
+    struct xxh64 sum;
+    bool any;
 
-        if (!(device ? ini_is(&i, "NetDev", "Name") : ini_is(&i, "Match", "Name")))
-            continue;
-        while (names < NAMES_MAX && text_word(&at, end, &word, &n)) {
-            names++;
-            add_file(m, f, word, n, device);
-        }
+    for (struct ini i = ini_of(f); ini_next(&i);) {
+        unit_line(&all, i.section, i.section_len);
+        buffer_text(&all.text, "/");
+        unit_line(&all, i.key, i.key_len);
+        buffer_text(&all.text, "=");
+        unit_line(&all, i.value, i.value_len);
+        if (names_upper(&i))
+            add_names(uppers, i.value, i.value_len);
     }
-    if (!names)
-        add_file(m, f, "*", 1, false);
+    m->failed = m->failed || all.text.failed;
+    xxh64_init(&sum);
+    if (all.text.len)
+        xxh64_add(&sum, all.text.data, all.text.len);
+    any = all.text.len > 0;
+    buffer_free(&all.text);
+    return any ? xxh64_value(&sum) : 0;
+}
+
+/* `f` is for the interfaces that `names` has. */
+static void add_file(struct model *m, const struct config_file *f, const struct names *names,
+                     bool device)
+{
+    struct names uppers = { .count = 0 };
+    uint64_t sum = read_all(m, f, &uppers);
+    char line[32];
+
+    snprintf(line, sizeof(line), "%016llx", (unsigned long long)sum);
+    for (size_t i = 0; i < names->count; i++) {
+        const struct word *name = &names->word[i];
+        struct unit *u = model_add(m, name->at, name->len);
+
+        if (u && sum)
+            unit_line(u, line, strlen(line));
+        if (u && device) {
+            u->makes_device = true;
+            u->device = sum;
+        }
+        for (size_t k = 0; !device && k < uppers.count; k++)
+            if ((u = model_add(m, uppers.word[k].at, uppers.word[k].len)))
+                unit_need(u, name->at, name->len);
+    }
 }
 
 static int path_order(const void *key, const void *file)
@@ -109,12 +136,14 @@ static int path_order(const void *key, const void *file)
 
 static void parse(const struct config *files, struct model *ret)
 {
+    struct names names = { .count = 0 };
     size_t drop_ins = 0;
 
     for (size_t i = 0; i < files->count; i++) {
         const struct config_file *f = &files->file[i], *base = f;
         size_t len = path_parent(f->path);
         char path[PATH_SIZE];
+        bool device;
 
         if (!is_its_file(f->path))
             continue;
@@ -127,14 +156,57 @@ static void parse(const struct config *files, struct model *ret)
                    !ends_with(f->path, strlen(f->path), ".netdev")) {
             continue;
         }
-        if (base)
-            add_for_names(ret, base, f);
+        if (!base)
+            continue;
+        device = ends_with(base->path, strlen(base->path), ".netdev");
+        read_names(&names, base, device);
+        add_file(ret, f, &names, device);
     }
 }
 
 static void before(struct work *w)
 {
     work_delete_devices(w, true);
+}
+
+static bool needs(const struct unit *u, const char *name)
+{
+    const char *at = u->needs.len ? u->needs.data : NULL, *word;
+    size_t len;
+
+    while (at && text_word(&at, u->needs.data + u->needs.len, &word, &len))
+        if (text_is(word, len, name))
+            return true;
+    return false;
+}
+
+/* Made anew, so that it has no ports, whether their files changed or not. */
+static bool is_new(const struct work *w, const struct move *m)
+{
+    return m->change != PLAN_SAME && m->was && m->was->makes_device &&
+           (!links_find(w->present, m->name) || !m->now || m->now->device != m->was->device);
+}
+
+/*
+ * networkd 252 goes on with the device that is gone where a port's file did not
+ * change.  Devices that are no bridges refuse such a port.
+ */
+static void add_ports(const struct work *w)
+{
+    AUTO_LINKS links = { 0 };
+    struct error ignored = { 0 };
+
+    if (links_read(&links, &ignored))
+        return;
+    for (size_t i = 0; i < w->plan.count; i++)
+        for (size_t j = 0; is_new(w, &w->plan.move[i]) && j < w->plan.count; j++) {
+            const struct move *upper = &w->plan.move[i], *port = &w->plan.move[j];
+            const struct link *above = links_find(&links, upper->name);
+            const struct link *below = links_find(&links, port->name);
+
+            if (above && below && port->change == PLAN_SAME && needs(upper->was, port->name))
+                (void)link_add_port(above, below);
+        }
 }
 
 static bool goes_up(const struct work *w, const struct move *m)
@@ -150,6 +222,7 @@ static void after(struct work *w)
     work_run(w, "networkctl", reload, NULL);
     /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
     work_run_each(w, "networkctl", again, WORK_UP, goes_up);
+    add_ports(w);
     work_run_by_hand(w, "networkctl", again);
 }
 

@@ -210,6 +210,8 @@ struct parser {
     const struct config *files;
     struct model *model;
     bool unmanaged_only; /* the rest is NetworkManager's */
+    const struct config_file *last; /* the ifcfg file that was read for another, */
+    struct said said;               /* and what it says: its ranges follow one another */
 };
 
 static const struct config_file *ifcfg_of(const struct parser *p, const char *suffix)
@@ -255,10 +257,14 @@ static void add_other(struct parser *p, const char *kind, const char *suffix,
                       const struct config_file *f)
 {
     const struct config_file *ifcfg = ifcfg_of(p, suffix);
-    const struct said s = ifcfg ? read_file(ifcfg) : (struct said){ .value = { "" } };
-    const char *name = *s.value[DEVICE] ? s.value[DEVICE] : suffix;
-    struct unit *u = is_mine(p, &s) ? model_add(p->model, name, strlen(name)) : NULL;
+    const char *name;
+    struct unit *u;
 
+    if (!ifcfg || ifcfg != p->last)
+        p->said = ifcfg ? read_file(ifcfg) : (struct said){ .value = { "" } };
+    p->last = ifcfg;
+    name = *p->said.value[DEVICE] ? p->said.value[DEVICE] : suffix;
+    u = is_mine(p, &p->said) ? model_add(p->model, name, strlen(name)) : NULL;
     if (u)
         add_text(u, kind, f);
 }
@@ -347,20 +353,15 @@ static bool installed(void)
            run_program("ifdown", path);
 }
 
-/* While it runs, ifup and ifdown pass on to it what is not NM_CONTROLLED=no. */
-static bool network_manager_runs(void)
-{
-    return sys_exists("/run/NetworkManager/NetworkManager.pid");
-}
-
+/* While NetworkManager runs, ifup and ifdown pass on to it what is not NM_CONTROLLED=no. */
 static bool in_use_alone(void)
 {
-    return installed() && !network_manager_runs();
+    return installed() && !stack_networkmanager.in_use();
 }
 
 static bool in_use_beside(void)
 {
-    return installed() && network_manager_runs();
+    return installed() && stack_networkmanager.in_use();
 }
 
 /* ---- down and up ---- */

@@ -42,6 +42,167 @@ SCOPES = {
     "no-newline": b"!etc/network/interfaces",
 }
 
+IFUPDOWN = """=== etc/network/interfaces
+# comment
+auto lo eth0 br0
+iface lo inet loopback
+source interfaces.d/*
+source-directory interfaces.d
+iface eth0 inet static \\
+    address 192.0.2.2/24
+    gateway 192.0.2.1
+iface br0 inet dhcp inherits base
+    bridge_ports eth0 eth1
+    bond-master bond0
+mapping eth* wlan0
+    script /bin/map
+    map a home
+iface eth0.5 inet manual
+    vlan-raw-device eth0
+iface eth0:1 inet manual
+=== etc/network/interfaces.d/a
+allow-hotplug eth1
+iface eth1 inet6 auto
+    requires eth0
+rename a=b
+"""
+NETWORKD = """=== etc/systemd/network/10-eth0.network
+[Match]
+Name=eth0 eth1
+# comment
+[Network]
+Bridge=br0
+VLAN=eth0.5
+=== etc/systemd/network/10-eth0.network.d/more.conf
+[Network]
+Address=192.0.2.2/24
+=== etc/systemd/network/05-br0.netdev
+[NetDev]
+Name=br0
+Kind=bridge
+=== etc/systemd/network/99-all.network
+[Match]
+Type=ether
+[Network]
+DHCP=yes
+"""
+IFCFG = """=== etc/sysconfig/network
+GATEWAY=192.0.2.1
+=== etc/sysconfig/network-scripts/ifcfg-uplink
+export DEVICE="eth0" # comment
+IPADDR='192.0.2.2'; PREFIX=24
+MASTER=bond0
+CONTROLLER=bond0
+BRIDGE=br0
+=== etc/sysconfig/network-scripts/ifcfg-eth0:1
+IPADDR=192.0.2.3
+ONPARENT=no
+=== etc/sysconfig/network-scripts/ifcfg-eth0-range0
+IPADDR_START=192.0.2.10
+=== etc/sysconfig/network-scripts/ifcfg-eth0.5
+VLAN=yes
+PHYSDEV=eth0
+NM_CONTROLLED=no
+=== etc/sysconfig/network-scripts/route-eth0
+10.0.0.0/8 via 192.0.2.1
+=== etc/sysconfig/network-scripts/route6-eth0
+ADDRESS0=10.0.0.0
+=== etc/sysconfig/network-scripts/keys-uplink
+KEY=s\\"ecret
+=== etc/sysconfig/network-scripts/ifcfg-eth0.bak
+DEVICE=eth0
+"""
+BRIDGE = """=== etc/sysconfig/network-scripts/ifcfg-eth0
+DEVICE=eth0
+BRIDGE=br0
+=== etc/sysconfig/network-scripts/ifcfg-br0
+DEVICE=br0
+TYPE=Bridge
+TEAM_CONFIG='{}'
+BONDING_OPTS="mode=1 primary=eth0"
+"""
+NETPLAN = """=== etc/netplan/10-a.yaml
+network:
+  version: 2
+  renderer: networkd
+  ethernets:
+    eth0: {addresses: [192.0.2.2/24, "2001:db8::2/64"], routes: [{to: default, via: 192.0.2.1}]}
+    more:
+      match: {name: en*}
+      dhcp4: true # comment
+  bridges:
+    br0:
+      interfaces: [eth0, eth1]
+  vlans:
+    eth0.5:
+      id: 5
+      link: eth0
+=== etc/netplan/20-b.yaml
+network:
+  ethernets:
+    eth0:
+      mtu: 1400
+      nameservers:
+        search: &names
+        - 'a b'
+        - |
+          block
+"""
+KEYFILE = """=== etc/NetworkManager/system-connections/uplink.nmconnection
+[connection]
+id=uplink
+uuid=6b4d0a4e-6b7c-4f4e-9c1c-1b1f6e2f3a11
+type=ethernet
+interface-name=eth0
+controller=br0
+port-type=bridge
+[ipv4]
+method=manual
+address1=192.0.2.2/24,192.0.2.1
+=== etc/NetworkManager/system-connections/br0.nmconnection
+[connection]
+id=br0
+uuid=6b4d0a4e-6b7c-4f4e-9c1c-1b1f6e2f3a12
+type=bridge
+interface-name=br0
+=== etc/NetworkManager/system-connections/vlan.nmconnection
+[connection]
+uuid=6b4d0a4e-6b7c-4f4e-9c1c-1b1f6e2f3a13
+type=vlan
+[vlan]
+parent=eth0
+id=5
+"""
+CIRCLE = """=== etc/network/interfaces
+iface a inet manual
+ requires b
+iface b inet manual
+ requires c
+iface c inet manual
+ requires a
+source interfaces
+"""
+
+
+def changed(text: str, *edits: tuple[str, str]) -> bytes:
+    """Files of the start, then the same with some words replaced."""
+    now = text
+    for old, new in edits:
+        now = now.replace(old, new)
+    return f"{text}=== now\n{now}".encode()
+
+
+INTERFACES = {
+    "ifupdown": changed(IFUPDOWN, ("192.0.2.2", "192.0.2.3"), ("eth1", "eth2")),
+    "ifupdown-words": changed(IFUPDOWN, ("# comment\n", ""), ("    ", "\t")),
+    "networkd": changed(NETWORKD, ("br0", "br1"), ("eth0 eth1", "eth0")),
+    "ifcfg": changed(IFCFG, ("ifcfg-uplink", "ifcfg-eth0"), ("yes", "no")),
+    "ifcfg-bridge": changed(BRIDGE, ("BRIDGE=br0", "IPADDR='192.0.2.2")),
+    "netplan": changed(NETPLAN, ("192.0.2.2", "192.0.2.3"), ("- 'a b'", "- a: {")),
+    "keyfiles": changed(KEYFILE, ("interface-name=eth0", ""), ("controller", "master")),
+    "circle": changed(CIRCLE, ("requires a", "")),
+}
+
 
 def small(root: Path) -> None:
     """The scratch host of scratch.c, near enough."""
@@ -150,7 +311,7 @@ def snapshots(core: Core) -> Iterator[tuple[str, bytes]]:
 
 def make(core: Core, corpus: Path) -> None:
     """Write the whole corpus below a directory."""
-    for name in ("manifest", "rollback", "scope"):
+    for name in ("manifest", "rollback", "scope", "interfaces"):
         (corpus / name).mkdir(parents=True, exist_ok=True)
         for old in (corpus / name).iterdir():
             if not old.name.startswith("found-"):
@@ -162,6 +323,8 @@ def make(core: Core, corpus: Path) -> None:
         (corpus / "manifest" / name).write_bytes(b"".join(line + b"\n" for line in lines))
     for name, data in SCOPES.items():
         (corpus / "scope" / name).write_bytes(data)
+    for name, data in INTERFACES.items():
+        (corpus / "interfaces" / name).write_bytes(data)
 
 
 if __name__ == "__main__":

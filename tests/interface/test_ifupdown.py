@@ -144,6 +144,23 @@ def test_address_deleted_by_hand(host: Host) -> None:
     rolled_back(host)
 
 
+def test_device_deleted_by_hand(host: Host) -> None:
+    """A bridge that was up at the start and is gone from the kernel is made and comes up again."""
+    bridge = "auto br0\niface br0 inet static\n    bridge-ports eth2\n    bridge_maxwait 0\n    address 203.0.113.2/24\n"
+    host.run("networking-config", "commit_config")
+    host.write(FILE, GOOD + bridge)
+    host.run("ifup", "br0")
+    assert host.addresses("br0") == ["203.0.113.2/24"]
+    host.start()
+    host.run("ip", "link", "del", "br0")
+    with hosts.answering(host, "198.51.100.1"):
+        said = host.rollback()
+    assert "br0" in said and "eth1" not in said
+    as_at_start(host)
+    assert host.addresses("br0") == ["203.0.113.2/24"]
+    host.run("ping", "-c1", "-w20", "203.0.113.1")
+
+
 def test_files_only(host: Host) -> None:
     """The files are back, and no interface is touched."""
     host.write(FILE, LO + ETH1)

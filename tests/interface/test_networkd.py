@@ -129,6 +129,38 @@ def test_address_deleted_by_hand(host: Host) -> None:
     rolled_back(host)
 
 
+def with_bridge(host: Host) -> None:
+    """br0 with eth2 is there, too, when a change starts."""
+    host.run("networking-config", "commit_config")
+    host.write(f"{DIRECTORY}/05-br0.netdev", "[NetDev]\nName=br0\nKind=bridge\n")
+    host.write(f"{DIRECTORY}/05-br0.network", "[Match]\nName=br0\n[Network]\nAddress=203.0.113.2/24\n")
+    host.write(f"{DIRECTORY}/30-eth2.network", "[Match]\nName=eth2\n[Network]\nBridge=br0\n")
+    reload(host, lambda: host.addresses("br0") == ["203.0.113.2/24"])
+    host.start()
+
+
+def bridge_is_back(host: Host) -> None:
+    with hosts.answering(host, "198.51.100.1"):
+        assert "br0" in host.rollback()
+    assert host.addresses("br0") == ["203.0.113.2/24"]
+    host.run("ping", "-c1", "-w20", "203.0.113.1")
+    assert is_as_at_start(host)
+
+
+def test_device_deleted_by_hand(host: Host) -> None:
+    """A bridge that was up at the start and is gone from the kernel is made and comes up again."""
+    with_bridge(host)
+    host.run("ip", "link", "del", "br0")
+    bridge_is_back(host)
+
+
+def test_device_changed(host: Host) -> None:
+    """A bridge of other options is made anew, and has its port, whose file did not change."""
+    with_bridge(host)
+    host.write(f"{DIRECTORY}/05-br0.netdev", "[NetDev]\nName=br0\nKind=bridge\n[Bridge]\nPriority=9\n")
+    bridge_is_back(host)
+
+
 def test_only_a_comment_changed(host: Host) -> None:
     """A comment is no change: nobody is told, both answer all the time."""
     host.write(f"{DIRECTORY}/10-eth0.network", "# only words\n" + ETH0)
