@@ -233,20 +233,28 @@ def test_bridge_out_of_the_uplink(host: Host) -> None:
 
 
 def test_bridge_taken_apart(host: Host) -> None:
-    """A bridge that was there is made again, with its port."""
-    put(host, "br0", BR0)
+    """A bridge that was there is made again, with its port and what stands on it."""
+    # Without them NetworkManager would find the order by itself, sooner or later.
+    by_hand = ("type=", "autoconnect=false\ntype=")
+    put(host, "br0", BR0.replace(*by_hand))
     put(host, "eth0", keyfile("eth0", 0, "interface-name=eth0", f"master={uuid(10)}", "slave-type=bridge"))
-    apply(host, 10, 0)
+    on_top = MACVLAN0.replace(*by_hand).replace("parent=eth0", f"parent={uuid(10)}")
+    put(host, "above", on_top.replace("macvlan0", "above"))
+    apply(host, 10, 0, 11)
     host.run("ping", "-c1", "-w20", "192.0.2.1")
     host.start()
     drop(host, "br0")
+    drop(host, "above")
     put(host, "eth0", ETH0.replace("192.0.2.2", "192.0.2.99"))
     apply(host, 0)
     with hosts.answering(host, "198.51.100.1"):
-        host.rollback()
+        said = host.rollback()
         assert host.addresses("br0") == ["192.0.2.2/24"]
         assert host.addresses("eth0") == []
-        assert host.links()["eth0"]["master"] == "br0"
+        assert host.addresses("above") == ["203.0.113.2/25"]
+        links = host.links()
+        assert (links["eth0"]["master"], links["above"]["link"]) == ("br0", "br0")
+    assert "exit status" not in said
     host.run("ping", "-c1", "-w20", "192.0.2.1")
 
 
