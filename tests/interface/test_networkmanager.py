@@ -384,6 +384,51 @@ def test_what_was_not_active_stays_so(host: Host) -> None:
         assert is_as_at_start(host)
 
 
+IFCFG = "/etc/sysconfig/network-scripts/ifcfg-eth2"
+PLUGIN = r"""#!/bin/sh
+# Stands in for NetworkManager's ifcfg-rh plugin, which Debian has not: before a reload
+# each ifcfg file becomes a keyfile that is not in scope.  All else is the real one's.
+if [ "$1 $2" = "connection reload" ]; then
+    cd /run/NetworkManager/system-connections
+    rm -f ifcfg-*
+    umask 077
+    for file in /etc/sysconfig/network-scripts/ifcfg-*; do
+        [ ! -f "$file" ] || (. "$file"; printf '%s\n' '[connection]' "id=$NAME" "uuid=$UUID" \
+            type=ethernet "${DEVICE:+interface-name=$DEVICE}" '[ethernet]' "${HWADDR:+mac-address=$HWADDR}" \
+            '[ipv4]' method=manual "address1=$IPADDR/$PREFIX" >"${file##*/}.nmconnection")
+    done
+fi
+exec /usr/bin/nmcli.real "$@"
+"""
+
+
+@pytest.mark.parametrize("known_by", ["DEVICE", "HWADDR"])
+@pytest.mark.parametrize("edit", ["changed", "removed"])
+def test_ifcfg_files(host: Host, edit: str, known_by: str) -> None:
+    """With the plugin the ifcfg files of NetworkManager's are followed as keyfiles are."""
+    host.run("mv", "/usr/bin/nmcli", "/usr/bin/nmcli.real")
+    host.write("/usr/bin/nmcli", PLUGIN, 0o755)
+    host.write("/usr/share/dbus-1/system.d/nm-ifcfg-rh.conf", "<busconfig/>\n")
+    name = "DEVICE=eth2\n" if known_by == "DEVICE" else f"HWADDR={host.links()['eth2']['address']}\n"
+    text = f'NAME="System eth2"\nUUID={uuid(7)}\n{name}IPADDR=203.0.113.2\nPREFIX=25\n'
+    host.write(IFCFG, text)
+    apply(host, 7)
+    assert host.addresses("eth2") == ["203.0.113.2/25"]
+    host.start()
+    if edit == "changed":
+        host.write(IFCFG, text.replace("203.0.113.2", "203.0.113.77"))
+        apply(host, 7)
+    else:
+        host.remove(IFCFG)
+        apply(host)
+    hosts.wait_for(lambda: host.addresses("eth2") != ["203.0.113.2/25"], "the edit")
+    with hosts.answering(host, "192.0.2.1"), hosts.answering(host, "198.51.100.1"):
+        said = host.rollback()
+        assert host.addresses("eth2") == ["203.0.113.2/25"]
+    assert (host.root / IFCFG[1:]).read_text() == text
+    assert "were not touched" not in said
+
+
 def test_two_stacks_at_once(host: Host) -> None:
     """ifupdown's interface and NetworkManager's, both edited, each brought back by its own."""
     host.start()

@@ -264,8 +264,8 @@ def test_what_is_not_back_is_told(host: Host) -> None:
 
 def test_network_manager_keeps_its_own(host: Host) -> None:
     """While it runs only what is NM_CONTROLLED=no is the scripts'."""
-    host.run("mkdir", "/run/NetworkManager")
-    host.run("touch", "/run/NetworkManager/NetworkManager.pid")  # all that is asked for; no daemon
+    host.run("mkdir", "-p", "/run/NetworkManager/devices")
+    host.write("/usr/bin/nmcli", "#!/bin/sh\n# Stands in for one whose daemon answers.\n", 0o755)
     host.write(ifcfg("eth0"), ETH0.replace("192.0.2.2", "192.0.2.99"))
     host.write(ifcfg("eth2"), "DEVICE=eth2\nBOOTPROTO=none\nIPADDR=203.0.113.2\nPREFIX=24\n")
     rolled_back(host, "ifdown eth0", "ifup eth0")
