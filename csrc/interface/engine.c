@@ -24,6 +24,7 @@ const struct stack *const stacks[] = {
     &stack_networkscripts_beside,
     &stack_netplan,
     &stack_networkmanager,
+    &stack_networkmanager_ifcfg,
     NULL,
 };
 

@@ -308,6 +308,26 @@ static void after(struct work *w)
     up(w);
 }
 
+/* ---- with the plugin that reads Red Hat's ifcfg files ---- */
+
+static bool is_ifcfg_file(const char *path)
+{
+    return stack_networkscripts.is_its_file(path);
+}
+
+/* What its package brings along in a place that has no version in its name. */
+static bool ifcfg_in_use(void)
+{
+    return (sys_exists("/usr/share/dbus-1/system.d/nm-ifcfg-rh.conf") ||
+            sys_exists("/etc/dbus-1/system.d/nm-ifcfg-rh.conf")) &&
+           in_use();
+}
+
+const struct stack stack_networkmanager_ifcfg = {
+    .name = "NetworkManager", .is_its_file = is_ifcfg_file, .in_use = ifcfg_in_use,
+    .parse = networkscripts_parse_managed, .after = after, .settles = true, .reloads = true,
+};
+
 const struct stack stack_networkmanager = {
     .name = "NetworkManager", .is_its_file = is_its_file, .in_use = in_use, .parse = parse,
     .after = after, .record = record, .settles = true, .reloads = true,

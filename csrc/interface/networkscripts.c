@@ -99,11 +99,12 @@ static bool is_false(const char *value)
 /* ---- what one ifcfg file says ---- */
 
 enum key { DEVICE, TYPE, DEVICETYPE, MASTER, CONTROLLER, TEAM_MASTER, BRIDGE, OVS_BRIDGE, VLAN,
-           VID, PHYSDEV, PARENTDEVICE, BONDING_OPTS, TEAM_CONFIG, NM_CONTROLLED, KEYS };
+           VID, PHYSDEV, PARENTDEVICE, BONDING_OPTS, TEAM_CONFIG, NM_CONTROLLED, UUID, KEYS };
 
 static const char key_names[KEYS][16] = {
     "DEVICE", "TYPE", "DEVICETYPE", "MASTER", "CONTROLLER", "TEAM_MASTER", "BRIDGE", "OVS_BRIDGE",
-    "VLAN", "VID", "PHYSDEV", "PARENTDEVICE", "BONDING_OPTS", "TEAM_CONFIG", "NM_CONTROLLED"
+    "VLAN", "VID", "PHYSDEV", "PARENTDEVICE", "BONDING_OPTS", "TEAM_CONFIG", "NM_CONTROLLED",
+    "UUID"
 };
 
 struct said {
@@ -209,7 +210,7 @@ enum { HAS_FILE = 1 };
 struct parser {
     const struct config *files;
     struct model *model;
-    bool unmanaged_only; /* the rest is NetworkManager's */
+    enum { ALL, MANAGED, UNMANAGED } whose; /* by NetworkManager */
     const struct config_file *last; /* the ifcfg file that was read for another, */
     struct said said;               /* and what it says: its ranges follow one another */
 };
@@ -226,13 +227,21 @@ static const struct config_file *ifcfg_of(const struct parser *p, const char *su
 
 static bool is_mine(const struct parser *p, const struct said *s)
 {
-    return !p->unmanaged_only || is_false(s->value[NM_CONTROLLED]);
+    return p->whose == ALL || is_false(s->value[NM_CONTROLLED]) == (p->whose == UNMANAGED);
+}
+
+/* NetworkManager knows one without a device by its UUID. */
+static const char *name_of(const struct parser *p, const struct said *s, const char *suffix)
+{
+    return *s->value[DEVICE]                           ? s->value[DEVICE]
+           : p->whose == MANAGED && *s->value[UUID] ? s->value[UUID]
+                                                       : suffix;
 }
 
 static void add_ifcfg(struct parser *p, const char *suffix, const struct config_file *f)
 {
     const struct said s = read_file(f);
-    const char *name = *s.value[DEVICE] ? s.value[DEVICE] : suffix;
+    const char *name = name_of(p, &s, suffix);
     struct unit *u = is_mine(p, &s) ? model_add(p->model, name, strlen(name)) : NULL;
 
     if (!u)
@@ -263,7 +272,7 @@ static void add_other(struct parser *p, const char *kind, const char *suffix,
     if (!ifcfg || ifcfg != p->last)
         p->said = ifcfg ? read_file(ifcfg) : (struct said){ .value = { "" } };
     p->last = ifcfg;
-    name = *p->said.value[DEVICE] ? p->said.value[DEVICE] : suffix;
+    name = name_of(p, &p->said, suffix);
     u = is_mine(p, &p->said) ? model_add(p->model, name, strlen(name)) : NULL;
     if (u)
         add_text(u, kind, f);
@@ -340,7 +349,12 @@ static void parse_all(const struct config *files, struct model *ret)
 
 static void parse_unmanaged(const struct config *files, struct model *ret)
 {
-    parse((struct parser){ .files = files, .model = ret, .unmanaged_only = true });
+    parse((struct parser){ .files = files, .model = ret, .whose = UNMANAGED });
+}
+
+void networkscripts_parse_managed(const struct config *files, struct model *ret)
+{
+    parse((struct parser){ .files = files, .model = ret, .whose = MANAGED });
 }
 
 /* ---- who owns the interfaces ---- */
@@ -359,6 +373,7 @@ static bool in_use_alone(void)
     return installed() && !stack_networkmanager.in_use();
 }
 
+/* While it runs, ifup and ifdown pass on to it what is not NM_CONTROLLED=no. */
 static bool in_use_beside(void)
 {
     return installed() && stack_networkmanager.in_use();

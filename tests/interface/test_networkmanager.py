@@ -233,20 +233,28 @@ def test_bridge_out_of_the_uplink(host: Host) -> None:
 
 
 def test_bridge_taken_apart(host: Host) -> None:
-    """A bridge that was there is made again, with its port."""
-    put(host, "br0", BR0)
+    """A bridge that was there is made again, with its port and what stands on it."""
+    # Without them NetworkManager would find the order by itself, sooner or later.
+    by_hand = ("type=", "autoconnect=false\ntype=")
+    put(host, "br0", BR0.replace(*by_hand))
     put(host, "eth0", keyfile("eth0", 0, "interface-name=eth0", f"master={uuid(10)}", "slave-type=bridge"))
-    apply(host, 10, 0)
+    on_top = MACVLAN0.replace(*by_hand).replace("parent=eth0", f"parent={uuid(10)}")
+    put(host, "above", on_top.replace("macvlan0", "above"))
+    apply(host, 10, 0, 11)
     host.run("ping", "-c1", "-w20", "192.0.2.1")
     host.start()
     drop(host, "br0")
+    drop(host, "above")
     put(host, "eth0", ETH0.replace("192.0.2.2", "192.0.2.99"))
     apply(host, 0)
     with hosts.answering(host, "198.51.100.1"):
-        host.rollback()
+        said = host.rollback()
         assert host.addresses("br0") == ["192.0.2.2/24"]
         assert host.addresses("eth0") == []
-        assert host.links()["eth0"]["master"] == "br0"
+        assert host.addresses("above") == ["203.0.113.2/25"]
+        links = host.links()
+        assert (links["eth0"]["master"], links["above"]["link"]) == ("br0", "br0")
+    assert "exit status" not in said
     host.run("ping", "-c1", "-w20", "192.0.2.1")
 
 
@@ -374,6 +382,51 @@ def test_what_was_not_active_stays_so(host: Host) -> None:
     with hosts.answering(host, "192.0.2.1"), hosts.answering(host, "198.51.100.1"):
         assert "eth2" in host.rollback()
         assert is_as_at_start(host)
+
+
+IFCFG = "/etc/sysconfig/network-scripts/ifcfg-eth2"
+PLUGIN = r"""#!/bin/sh
+# Stands in for NetworkManager's ifcfg-rh plugin, which Debian has not: before a reload
+# each ifcfg file becomes a keyfile that is not in scope.  All else is the real one's.
+if [ "$1 $2" = "connection reload" ]; then
+    cd /run/NetworkManager/system-connections
+    rm -f ifcfg-*
+    umask 077
+    for file in /etc/sysconfig/network-scripts/ifcfg-*; do
+        [ ! -f "$file" ] || (. "$file"; printf '%s\n' '[connection]' "id=$NAME" "uuid=$UUID" \
+            type=ethernet "${DEVICE:+interface-name=$DEVICE}" '[ethernet]' "${HWADDR:+mac-address=$HWADDR}" \
+            '[ipv4]' method=manual "address1=$IPADDR/$PREFIX" >"${file##*/}.nmconnection")
+    done
+fi
+exec /usr/bin/nmcli.real "$@"
+"""
+
+
+@pytest.mark.parametrize("known_by", ["DEVICE", "HWADDR"])
+@pytest.mark.parametrize("edit", ["changed", "removed"])
+def test_ifcfg_files(host: Host, edit: str, known_by: str) -> None:
+    """With the plugin the ifcfg files of NetworkManager's are followed as keyfiles are."""
+    host.run("mv", "/usr/bin/nmcli", "/usr/bin/nmcli.real")
+    host.write("/usr/bin/nmcli", PLUGIN, 0o755)
+    host.write("/usr/share/dbus-1/system.d/nm-ifcfg-rh.conf", "<busconfig/>\n")
+    name = "DEVICE=eth2\n" if known_by == "DEVICE" else f"HWADDR={host.links()['eth2']['address']}\n"
+    text = f'NAME="System eth2"\nUUID={uuid(7)}\n{name}IPADDR=203.0.113.2\nPREFIX=25\n'
+    host.write(IFCFG, text)
+    apply(host, 7)
+    assert host.addresses("eth2") == ["203.0.113.2/25"]
+    host.start()
+    if edit == "changed":
+        host.write(IFCFG, text.replace("203.0.113.2", "203.0.113.77"))
+        apply(host, 7)
+    else:
+        host.remove(IFCFG)
+        apply(host)
+    hosts.wait_for(lambda: host.addresses("eth2") != ["203.0.113.2/25"], "the edit")
+    with hosts.answering(host, "192.0.2.1"), hosts.answering(host, "198.51.100.1"):
+        said = host.rollback()
+        assert host.addresses("eth2") == ["203.0.113.2/25"]
+    assert (host.root / IFCFG[1:]).read_text() == text
+    assert "were not touched" not in said
 
 
 def test_two_stacks_at_once(host: Host) -> None:
