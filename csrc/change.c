@@ -143,7 +143,7 @@ static int extend(struct store *store, struct dirs *dirs, struct snapshot *s,
         return -1;
     return guard_is_there(store, &s->manifest)
                ? 0
-               : guard_start(dirs->root, program, &s->manifest, -1, err);
+               : guard_start(store, dirs->root, program, &s->manifest, -1, err);
 }
 
 /* A start with the open change's token and a deadline moves its deadline.  0: it is none. */
@@ -200,7 +200,7 @@ int change_guard(int root, const char *helper, struct error *err)
     if (!store_try_lock(&store) || guard_is_there(&store, &s.manifest))
         return 0;
     program = guard_program(helper, path, err);
-    return program ? guard_start(root, program, &s.manifest, -1, err) : -1;
+    return program ? guard_start(&store, root, program, &s.manifest, -1, err) : -1;
 }
 
 /* ---- start ---- */
@@ -274,7 +274,7 @@ static int set_guard(struct store *store, int root, const char *program,
 {
     struct error ignored = { 0 };
 
-    if (guard_start(root, program, m, line, err) == 0)
+    if (guard_start(store, root, program, m, line, err) == 0)
         return 0;
     (void)store_retire(store, &ignored);
     return -1;
@@ -533,7 +533,7 @@ static int count_trial(struct store *store, struct dirs *dirs, struct snapshot *
             return -1;
     }
     if (rewrite(store, dirs, s, err) ||
-        (program && guard_start(dirs->root, program, &s->manifest, -1, err)))
+        (program && guard_start(store, dirs->root, program, &s->manifest, -1, err)))
         return -1;
     ret->on_trial = true;
     return 0;

@@ -13,8 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { READY_MS = 10000, PAUSE_DOUBLINGS = 9, PAUSE_MAX = 300 /* seconds */ };
+enum { READY_MS = 10000, STEP_MS = 2, PAUSE_DOUBLINGS = 9, PAUSE_MAX = 300 /* seconds */ };
 #define SECOND 1000000000u
+#define SYSTEMD_RUN "/usr/bin/systemd-run"
 #define SYSTEMD_RUNS "/run/systemd/system"
 
 bool guard_is_wanted(const struct manifest *m)
@@ -100,13 +101,48 @@ static int launch(const char *const argv[], int root, int line, struct error *er
     return ready ? 0 : error_set(err, NCF_EEXEC, STEP_GUARD, 0, argv[0]);
 }
 
-int guard_start(int root, const char *program, const struct manifest *m, int line,
-                struct error *err)
+/*
+ * A service has the rights of the system's own, whatever sandbox, namespaces or
+ * limits the caller has, the boot unit for one.  It inherits no descriptor: there
+ * is no line, the root is "/", and its mark tells that it is ready.
+ */
+static bool start_service(struct store *store, const char *program, const struct manifest *m,
+                          const char *unit)
+{
+    const char *argv[] = {
+        SYSTEMD_RUN, "--quiet", "--collect", unit,
+        /* At boot, what a service usually waits for may itself wait for the caller. */
+        "--property=DefaultDependencies=no",
+        /* A DHCP client that the rollback starts outlives the guard. */
+        "--property=KillMode=process", "--", program, "guard", m->id, "host", NULL
+    };
+    struct run_result r;
+
+    run_command(argv, READY_MS, &r);
+    for (int waited = 0; run_succeeded(&r) && waited < READY_MS; waited += STEP_MS) {
+        if (guard_is_there(store, m))
+            return true;
+        sys_sleep_ms(STEP_MS);
+    }
+    return false;
+}
+
+static bool is_running_host(int root)
+{
+    AUTO_CLOSE top = sys_open_root("/");
+    struct sys_stat a, b;
+
+    return top >= 0 && sys_statx(top, NULL, &a) == 0 && sys_statx(root, NULL, &b) == 0 &&
+           a.dev == b.dev && a.ino == b.ino;
+}
+
+int guard_start(struct store *store, int root, const char *program, const struct manifest *m,
+                int line, struct error *err)
 {
     char unit[64];
     const char *argv[] = {
         /* A scope of its own: systemd may kill what a login session leaves behind. */
-        "/usr/bin/systemd-run", "--scope", "--quiet", "--collect", "--slice=system", unit, "--",
+        SYSTEMD_RUN, "--scope", "--quiet", "--collect", "--slice=system", unit, "--",
         /* Where there is no systemd, only this. */
         program, "guard", m->id, line < 0 ? NULL : "line", NULL
     };
@@ -114,8 +150,9 @@ int guard_start(int root, const char *program, const struct manifest *m, int lin
     struct error ignored = { 0 };
 
     snprintf(unit, sizeof(unit), "--unit=netcf-guard-%s", m->id);
-    if (run_executable(argv[0]) && run_executable(SYSTEMD_RUNS) && geteuid() == 0 &&
-        launch(argv, root, line, &ignored) == 0)
+    if (run_executable(SYSTEMD_RUN) && run_executable(SYSTEMD_RUNS) && geteuid() == 0 &&
+        ((line < 0 && is_running_host(root) && start_service(store, program, m, unit)) ||
+         launch(argv, root, line, &ignored) == 0))
         return 0;
     return launch(plain, root, line, err);
 }
@@ -136,27 +173,29 @@ static bool still_open(struct guard *g)
     return true;
 }
 
-static bool is_running_host(int root)
+/* guard_start() waits for this one byte; a service's mark does. */
+static int tell_ready(struct error *err)
 {
-    AUTO_CLOSE top = sys_open_root("/");
-    struct sys_stat a, b;
-
-    return top >= 0 && sys_statx(top, NULL, &a) == 0 && sys_statx(root, NULL, &b) == 0 &&
-           a.dev == b.dev && a.ino == b.ino;
+    if (sys_write(GUARD_READY, "g", 1, "guard"))
+        return error_file(err, STEP_WRITE, errno, "guard");
+    sys_close(GUARD_READY);
+    return 0;
 }
 
-int guard_begin(struct guard *g, const char *id, bool has_line, struct error *err)
+int guard_begin(struct guard *g, const char *id, const char *how, struct error *err)
 {
+    bool has_line = how && !strcmp(how, "line"), is_service = how && !has_line;
     AUTO_DIRS dirs;
     int there;
 
-    *g = (struct guard){ .watch = -1, .line = has_line ? GUARD_LINE : -1,
+    *g = (struct guard){ .root = is_service ? sys_open_root("/") : GUARD_ROOT, .watch = -1,
+                         .line = has_line ? GUARD_LINE : -1,
                          /* Else it was lost with the guard before this one. */
                          .leash_end = has_line ? SYS_NEVER : sys_boottime() };
     snprintf(g->change.id, sizeof(g->change.id), "%s", id);
-    g->host = is_running_host(GUARD_ROOT);
+    g->host = is_running_host(g->root);
     sys_protect();
-    dirs_init(&dirs, GUARD_ROOT);
+    dirs_init(&dirs, g->root);
     there = store_open(&g->store, &dirs, false, err);
     if (there <= 0)
         return there < 0 ? -1 : error_set(err, NCF_EINVALIDOP, STEP_NOT_OPEN, 0, "");
@@ -168,10 +207,7 @@ int guard_begin(struct guard *g, const char *id, bool has_line, struct error *er
         return error_set(err, NCF_EINVALIDOP, STEP_NOT_OPEN, 0, "");
     if (sys_mark(g->store.fd, mark_key(id)))
         return error_file(err, STEP_LOCK, errno, PATH_STATE);
-    if (sys_write(GUARD_READY, "g", 1, "guard"))
-        return error_file(err, STEP_WRITE, errno, "guard");
-    sys_close(GUARD_READY);
-    return 0;
+    return is_service ? 0 : tell_ready(err);
 }
 
 /* When the change is due as far as is known now. */

@@ -24,11 +24,12 @@ bool guard_is_there(struct store *store, const struct manifest *m);
 enum { GUARD_PATH_SIZE = 1024 };
 const char *guard_program(const char *helper, char path[GUARD_PATH_SIZE], struct error *err);
 /*
- * Starts a guard for the open change of the host below `root` and waits until
- * it watches.  `line` is the descriptor whose hang-up ends the leash, or -1.
+ * Starts a guard for the open change of the host below `root`, whose state directory
+ * is `store`, and waits until it watches.  `line` is the descriptor whose hang-up
+ * ends the leash, or -1.
  */
-int guard_start(int root, const char *program, const struct manifest *m, int line,
-                struct error *err);
+int guard_start(struct store *store, int root, const char *program, const struct manifest *m,
+                int line, struct error *err);
 
 /* Whether the change has to be rolled back now; `leash_ended`: its leash did, a grace ago. */
 bool guard_is_due(const struct manifest *m, bool leash_ended);
@@ -36,6 +37,7 @@ bool guard_is_due(const struct manifest *m, bool leash_ended);
 /* ---- in the guard's own process ---- */
 
 struct guard {
+    int root;
     struct store store;
     struct manifest change; /* as last read */
     bool host; /* the root is that of the running host: its interfaces follow */
@@ -45,11 +47,11 @@ struct guard {
     unsigned failures;
 };
 
-/* Where guard_start() leaves what the process needs. */
+/* Where guard_start() leaves what the process needs, unless it is a service. */
 enum { GUARD_ROOT = RUN_APART_FD, GUARD_READY, GUARD_LINE };
 
-/* Begins to watch the change `id`, and tells guard_start() so. */
-int guard_begin(struct guard *g, const char *id, bool has_line, struct error *err);
+/* Begins to watch the change `id`, and tells guard_start() so.  `how`: "line", "host" or NULL. */
+int guard_begin(struct guard *g, const char *id, const char *how, struct error *err);
 /* Sleeps.  1: the change is due (*ret_leash_ended: why); 0: it is closed; -1: failure. */
 int guard_wait(struct guard *g, bool *ret_leash_ended, struct error *err);
 /* After a rollback that failed: the next one is tried in 2, 4, 8 ... 300 seconds. */

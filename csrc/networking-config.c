@@ -330,17 +330,18 @@ static void log_rollback(const struct change_due *due, const struct change_resul
     const char *why = due->leash_ended ? "the session that started it is gone"
                                        : "its deadline has passed";
 
-    if (err->code == NCF_EEXEC)
-        log_error("rolled back, but not all is as it was", err);
-    else if (err->code != NCF_NOERROR)
+    if (err->code != NCF_NOERROR && err->code != NCF_EEXEC) {
         log_error("the rollback failed and will be tried again", err);
-    else
-        syslog(LOG_WARNING,
-               "rolled back change %s (%s): %llu changed, %llu removed, %llu added, %llu metadata; "
-               "the replaced files are in /%s",
-               due->id, why, (unsigned long long)r->changed, (unsigned long long)r->removed,
-               (unsigned long long)r->added, (unsigned long long)r->metadata,
-               r->discarded[0] ? r->discarded : PATH_STATE);
+        return;
+    }
+    syslog(LOG_WARNING,
+           "rolled back change %s (%s): %llu changed, %llu removed, %llu added, %llu metadata; "
+           "the replaced files are in /%s",
+           due->id, why, (unsigned long long)r->changed, (unsigned long long)r->removed,
+           (unsigned long long)r->added, (unsigned long long)r->metadata,
+           r->discarded[0] ? r->discarded : PATH_STATE);
+    if (err->code == NCF_EEXEC)
+        log_error("not all is as it was", err);
     if (r->notice[0])
         syslog(LOG_WARNING, "%s", r->notice);
 }
@@ -356,13 +357,13 @@ static int be_guard(char **arg)
     struct error err = { 0 };
     int left;
 
-    if (!arg[0] || guard_begin(&guard, due.id, arg[1] != NULL, &err))
+    if (!arg[0] || guard_begin(&guard, due.id, arg[1], &err))
         return FAILED;
     openlog("networking-config", LOG_PID, LOG_DAEMON);
     while ((left = guard_wait(&guard, &due.leash_ended, &err)) > 0) {
         struct change_result r = { .changed = 0 };
         AUTO_ENGINE live = { .options = ENGINE_USUAL };
-        int result = change_rollback(GUARD_ROOT, &due, guard.host ? &live : NULL, &r, &err);
+        int result = change_rollback(guard.root, &due, guard.host ? &live : NULL, &r, &err);
 
         /* Closed meanwhile, or given more time: then it was not due. */
         if (!result || err.code != NCF_EINVALIDOP)
@@ -527,26 +528,30 @@ static int do_nothing(struct call *c)
     return DONE;
 }
 
-enum { OURS = 1, NETCFS = 2, ARGUMENTS = 4, GUARDS = 8 /* puts a missing guard back first */ };
+enum {
+    OURS = 1, NETCFS = 2, ARGUMENTS = 4,
+    GUARDS = 8,   /* puts a missing guard back first */
+    GUARDS_AFTER = 16 /* ... if it fails: else it sees to the guard, or closes the change */
+};
 
 static const struct {
     const char *name;
     int (*run)(struct call *c);
     unsigned kind;
 } commands[] = {
-    { "snapshot_config", do_start_change, OURS },
-    { "extend", do_extend, OURS | ARGUMENTS },
-    { "commit_config", do_commit, OURS | GUARDS },
-    { "rollback_config", do_rollback, OURS },
-    { "change-begin", do_start_change, OURS | NETCFS },
-    { "change-commit", do_commit, OURS | NETCFS | GUARDS },
-    { "change-rollback", do_rollback, OURS | NETCFS },
+    { "snapshot_config", do_start_change, OURS | GUARDS_AFTER },
+    { "extend", do_extend, OURS | ARGUMENTS | GUARDS_AFTER },
+    { "commit_config", do_commit, OURS | GUARDS_AFTER },
+    { "rollback_config", do_rollback, OURS | GUARDS_AFTER },
+    { "change-begin", do_start_change, OURS | NETCFS | GUARDS_AFTER },
+    { "change-commit", do_commit, OURS | NETCFS | GUARDS_AFTER },
+    { "change-rollback", do_rollback, OURS | NETCFS | GUARDS_AFTER },
     { "announce", do_announce, OURS | ARGUMENTS | GUARDS },
     { "diff", do_diff, OURS | GUARDS },
     { "status", do_status, OURS | NETCFS | GUARDS },
     { "discarded", do_discarded, OURS | GUARDS },
     { "put-back", do_put_back, OURS | ARGUMENTS | GUARDS },
-    { "snapshot-dir", do_snapshot_dir, OURS | NETCFS },
+    { "snapshot-dir", do_snapshot_dir, OURS | NETCFS | GUARDS },
     { "start", do_boot, OURS | NETCFS },
     { "stop", do_nothing, OURS },
     { "restart", do_nothing, OURS },
@@ -563,10 +568,18 @@ static const struct {
     { "try-restart", do_boot, NETCFS },
 };
 
+/* What else went wrong is for the command itself to say. */
+static void put_guard_back(const struct call *c)
+{
+    if (ncf_change_guard(c->ncf) && ncf_error(c->ncf, NULL, NULL) == NCF_EEXEC)
+        (void)fail(c);
+}
+
 static int run(struct call *c)
 {
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         unsigned kind = commands[i].kind;
+        int r;
 
         if (strcmp(c->command, commands[i].name) || !(kind & (c->as_netcf ? NETCFS : OURS)))
             continue;
@@ -574,9 +587,12 @@ static int run(struct call *c)
             return USAGE;
         if (ncf_change_set_options(c->ncf, &c->options))
             return fail(c);
-        if ((kind & GUARDS) && ncf_change_guard(c->ncf))
-            (void)fail(c); /* said; the command itself may do */
-        return commands[i].run(c);
+        if (kind & GUARDS)
+            put_guard_back(c);
+        r = commands[i].run(c);
+        if ((kind & GUARDS_AFTER) && r != DONE && r != USAGE)
+            put_guard_back(c);
+        return r;
     }
     return USAGE;
 }

@@ -31,6 +31,7 @@
 
 /* Sparse: only what is written takes memory.  What is written beyond fails. */
 enum { OUTPUT_MAX = 1024 * 1024 };
+enum { FORK_AGAIN_MS = 50 };
 
 /* The kernel's ABI, for headers that lack it. */
 enum {
@@ -119,6 +120,17 @@ static void become(const char *const argv[])
     _exit(127);
 }
 
+/* A process table that is full has room again: what brings a host back waits for that. */
+static pid_t fork_in_time(int limit_ms)
+{
+    int64_t end = now_ms() + limit_ms;
+    pid_t pid;
+
+    while ((pid = fork()) < 0 && errno == EAGAIN && now_ms() < end)
+        sys_sleep_ms(FORK_AGAIN_MS);
+    return pid;
+}
+
 /* The children of this process, one generation; their children come to it when they die. */
 static bool kill_children(void)
 {
@@ -195,7 +207,7 @@ static void run_watched(const char *const argv[], int limit_ms, int to_caller, i
     sigaddset(&child, SIGCHLD);
     sigprocmask(SIG_BLOCK, &child, NULL); /* waits for sigtimedwait() */
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-    program = fork();
+    program = fork_in_time(limit_ms);
     if (program == 0)
         become(argv);
     if (program < 0)
@@ -256,9 +268,9 @@ void run_start(struct run *r, const char *const argv[], int limit_ms)
     }
     r->output = make_output();
     /* Twice, so that the watcher is init's child and the caller has none to wait for. */
-    first = fork();
+    first = fork_in_time(limit_ms);
     if (first == 0) {
-        if (fork() == 0)
+        if (fork_in_time(limit_ms) == 0)
             run_watched(argv, limit_ms, ends[1], r->output);
         _exit(0);
     }

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, TypeVar
 
 import click
 
-from ..errors import InvalidOperation, NetcfError
+from ..errors import InvalidOperation, NetcfError, ProgramError
 from ..netcf import Netcf
 from .words import printable
 
@@ -66,7 +68,7 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
         def run(root: str | None, as_json: bool, **arguments: Any) -> Any:
             where = root or click.get_current_context().obj or "/"
             try:
-                with Netcf(where) as ncf:
+                with Netcf(where) as ncf, _guarded(ncf, closes=name in ("commit", "rollback")):
                     return function(Call(ncf, as_json), **arguments)
             except NetcfError as error:
                 fail(name, error, as_json)
@@ -76,6 +78,31 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
         return made(root_option(json_option(run)))
 
     return decorate
+
+
+@contextlib.contextmanager
+def _guarded(ncf: Netcf, closes: bool) -> Iterator[None]:
+    """Put a missing guard back; by what closes the change, only if it stays open.
+
+    A guard that finds its deadline passed rolls back at once.
+    """
+    if not closes:
+        _put_guard_back(ncf)
+    try:
+        yield
+    except NetcfError:
+        if closes:
+            _put_guard_back(ncf)
+        raise
+
+
+def _put_guard_back(ncf: Netcf) -> None:
+    try:
+        ncf.change_guard()
+    except ProgramError as error:
+        click.echo(f"Note: {printable(error.details or error.message)}", err=True)
+    except NetcfError:
+        pass  # what can't be read is for the command itself to say
 
 
 def fail(name: str, error: NetcfError, as_json: bool) -> NoReturn:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pty
 import re
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from lib import ncf, tree
+from lib import hosts, ncf, tree
 from lib.helper import FAILED, Helper
 from lib.ncf import Core, NcfError
 
@@ -176,3 +179,40 @@ def test_a_peer_that_is_silently_gone_is_noticed(helper: Helper, host: Path, tmp
     }
     ours.close()
     theirs.close()
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_a_cable_pulled_out_ends_the_leash(helper: Helper, host: Path) -> None:
+    """Half-open TCP: no word comes from the peer any more, and in half a minute it is undone."""
+    before = tree.capture(host)
+    with hosts.peer() as near, hosts.peer() as far:
+        hosts.cable(near, far, "eth0", "192.0.2.1/24")
+        near.run("ip", "address", "add", "192.0.2.2/24", "dev", "eth0")
+        near.run("ip", "link", "set", "eth0", "up")
+        with in_network(near), socket.create_server(("192.0.2.2", 0)) as server:
+            address = server.getsockname()
+            with in_network(far):
+                ours = socket.create_connection(address, 30)
+            theirs, _ = server.accept()
+        start_on(helper, host, theirs.fileno())
+        lock_out(host)
+        theirs.close()
+        far.run("ip", "link", "set", "eth0", "down")
+        gone = time.monotonic()
+        until(lambda: not is_open(helper, host), "the rollback")
+        assert 10 < time.monotonic() - gone < 40
+        ours.close()
+    assert tree.differences(before, tree.capture(host)) == []
+
+
+@contextmanager
+def in_network(namespace: hosts.Namespace) -> Iterator[None]:
+    """Sockets that are made here belong to that network namespace."""
+    setns = ctypes.CDLL(None, use_errno=True).setns
+    with open("/proc/self/ns/net") as back, open(f"/proc/{namespace.pid}/ns/net") as there:
+        assert setns(there.fileno(), 0) == 0
+        try:
+            yield
+        finally:
+            assert setns(back.fileno(), 0) == 0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from lib import forks
 from lib.ncf import Core
 
 EXITED, SIGNALLED, TIMED_OUT, NOT_STARTED = range(4)
@@ -183,3 +187,28 @@ def test_two_run_at_once(core: Core, tmp_path: Path) -> None:
     assert (raw.end, raw.status, raw.output) == (EXITED, 0, b"got word")
     core.lib.run_wait(ctypes.byref(writer), ctypes.byref(raw))
     assert (raw.end, raw.status) == (EXITED, 0)
+
+
+def test_a_full_process_table_is_waited_for(run: Run) -> None:
+    """When there is room again, the program runs; where there is none in time, it says so."""
+
+    def with_room_after(seconds: float, limit: int) -> tuple[int, int, float]:
+        if os.geteuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)  # the limit does not bind root
+        _, most = resource.getrlimit(resource.RLIMIT_NPROC)
+        room = threading.Timer(seconds, resource.setrlimit, (resource.RLIMIT_NPROC, (most, most)))
+        room.start()
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, most))
+        began = time.monotonic()
+        result = run("/bin/true", limit=limit)
+        took = time.monotonic() - began
+        room.cancel()
+        return result.end, result.status, took
+
+    end, status, took = forks.run(lambda: with_room_after(0.5, LIMIT)).value
+    assert (end, status) == (EXITED, 0)
+    assert took >= 0.4
+    end, status, took = forks.run(lambda: with_room_after(60, 300)).value
+    assert (end, status) == (NOT_STARTED, errno.EAGAIN)
+    assert 0.3 <= took < 30

@@ -22,10 +22,13 @@ PACKAGES = ("systemd-sysv", "dbus", "libpam-systemd", "ifupdown", "iproute2", "i
             "openssh-server", "python3-click", "python3-rich", "python3-cffi-backend")  # fmt: skip
 FILE = "/etc/network/interfaces"
 OLD, WRONG, NEW, PEER = "192.0.2.2", "192.0.2.99", "192.0.2.50", "192.0.2.1"
-GOOD = f"auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet static\n    address {OLD}/24\n"
+# As a DHCP client does: it stays when ifup has ended.
+DAEMON = "setsid sleep 7007 </dev/null >/dev/null 2>&1 &"
+GOOD = f"auto lo\niface lo inet loopback\nauto eth0\niface eth0 inet static\n    address {OLD}/24\n    up {DAEMON}\n"
 
-# As an administrator who wants lost connections noticed sets it up.
-SSHD = "ClientAliveInterval 1\nClientAliveCountMax 2\n"
+# sshd as it comes, and on another port as one sets it up who wants lost connections noticed.
+PORT, WATCHFUL = 22, 2222
+SSHD = f"Port {PORT}\nPort {WATCHFUL}\nMatch LocalPort {WATCHFUL}\nClientAliveInterval 1\nClientAliveCountMax 2\n"
 
 
 class Remote:
@@ -40,10 +43,10 @@ class Remote:
         """Give the host, which is off, a network card as it is before a boot: without an address."""
         hosts.cable(self.host.hardware, self.peer, "eth0", f"{PEER}/24")
 
-    def ssh(self, *command: str, address: str = OLD, terminal: bool = False) -> list[str]:
+    def ssh(self, *command: str, address: str = OLD, terminal: bool = False, port: int = PORT) -> list[str]:
         """The words of an ssh to the host."""
         options = ["UserKnownHostsFile=/dev/null", "StrictHostKeyChecking=no", "LogLevel=ERROR", "ConnectTimeout=2"]
-        return [*self.peer.entry(), "ssh", "-F", "none", "-i", str(self.key), *(["-tt"] if terminal else []),
+        return [*self.peer.entry(), "ssh", "-F", "none", "-p", str(port), "-i", str(self.key), *(["-tt"] if terminal else []),
                 *(word for option in options for word in ("-o", option)), f"root@{address}", *command]  # fmt: skip
 
     def run(self, *command: str, address: str = OLD) -> subprocess.CompletedProcess[str]:
@@ -56,6 +59,13 @@ class Remote:
     def answers(self, address: str) -> bool:
         """Whether an sshd answers there within a second."""
         return "ssh-ed25519" in self.peer.call("ssh-keyscan", "-t", "ed25519", "-T", "1", address).stdout
+
+    def power_cut(self) -> None:
+        """Cut the power and boot again."""
+        self.host.cut()
+        self.peer.run("ip", "link", "delete", "eth0")
+        self.plug()
+        self.host.boot()
 
     def is_open(self) -> bool:
         """Looked up on the host itself, by the one command that puts no guard back."""

@@ -13,7 +13,7 @@ import pytest
 from lib import hosts
 from lib.terminal import Terminal
 
-from .conftest import FILE, GOOD, NEW, OLD, WRONG, Remote, use
+from .conftest import FILE, GOOD, NEW, OLD, WATCHFUL, WRONG, Remote, use
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -57,7 +57,7 @@ def test_a_wrong_address_is_taken_back_at_the_deadline(remote: Remote, terminal:
 
 def test_the_client_killed_and_the_address_wrong(remote: Remote, terminal: Start) -> None:
     """sshd hears nothing of the kill, but misses its client; then the terminal hangs up, before the deadline."""
-    screen = terminal(remote.ssh(f"netcf try --timeout 60 -- sh -c '{use(WRONG)}'", terminal=True))
+    screen = terminal(remote.ssh(f"netcf try --timeout 60 -- sh -c '{use(WRONG)}'", terminal=True, port=WATCHFUL))
     began = cut_off(remote)
     os.kill(screen.pid(), signal.SIGKILL)
     seconds = back(remote) - began
@@ -86,20 +86,24 @@ def test_the_session_is_killed_by_systemd(remote: Remote, terminal: Start) -> No
     hosts.wait_for(lambda: not running(remote, "sleep 60"), "the session's end")
     assert remote.is_open()
     [group] = remote.guards().values()
-    assert re.fullmatch(r"payload/system\.slice/netcf-guard-[0-9a-f]{16}\.scope", group)
+    assert re.fullmatch(r"payload/system\.slice/netcf-guard-[0-9a-f]{16}\.service", group)
     back(remote)
     [*_, said] = [line for line in log_of(remote).splitlines() if line.startswith("rolled back change")]
     assert re.fullmatch(
         r"rolled back change [0-9a-f]{16} \(its deadline has passed\): 1 changed, 0 removed, 0 added, "
         r"0 metadata; the replaced files are in /var/lib/netcf/network-rollback-\d{8}\.tar", said,
     )  # fmt: skip
+    # What ifup left running for eth0, as it does with a DHCP client, outlives the guard that ran it.
+    hosts.wait_for(lambda: remote.guards() == {}, "the guard's end")
+    assert [group] == [g for g, words in remote.host.processes().values() if words == "sleep 7007"][-1:]
 
 
 def test_a_leash_brings_the_host_back_in_seconds(remote: Remote, terminal: Start) -> None:
     """With no deadline at all: sshd misses its client, hangs up, and a second later it is undone."""
     screen = terminal(
-        remote.ssh(f"networking-config snapshot_config --leash --grace 1; {use(WRONG)}; sleep 600", terminal=True)
-    )
+        remote.ssh(f"networking-config snapshot_config --leash --grace 1; {use(WRONG)}; sleep 600",
+                   terminal=True, port=WATCHFUL)
+    )  # fmt: skip
     began = cut_off(remote)
     seconds = back(remote) - began
     print(f"the leash: out of reach for {seconds:.1f} s")
@@ -146,8 +150,40 @@ def test_the_guard_is_killed_and_then_the_power_fails(remote: Remote, terminal: 
     [guard] = remote.guards()
     os.kill(guard, signal.SIGKILL)
     hosts.wait_for(lambda: remote.guards() == {}, "its end")
-    remote.host.cut()
-    remote.peer.run("ip", "link", "delete", "eth0")
-    remote.plug()
-    remote.host.boot()
+    remote.power_cut()
     back(remote)
+
+
+def test_a_trial_boot_is_taken_back_at_its_deadline(remote: Remote, terminal: Start) -> None:
+    """The host boots with the wrong address; the guard that the boot started gives it the old one.
+
+    The boot unit may not touch interfaces: its guard is a service with rights of its own.
+    """
+    start = "networking-config snapshot_config --timeout 5 --trial-boots 1"
+    terminal(remote.ssh(f"{start}; sed -i s/{OLD}/{WRONG}/ {FILE}; sleep 600", terminal=True))
+    hosts.wait_for(lambda: WRONG in (remote.host.root / FILE[1:]).read_text(), "the edit")
+    remote.power_cut()
+    assert remote.host.addresses("eth0") == [f"{WRONG}/24"]
+    assert "netcf-guard-" in "".join(remote.guards().values())
+    assert "this boot is a trial" in remote.host.run("journalctl", "-b", "-q", "-o", "cat", "-u", "networking-config")
+    back(remote)
+    assert "its deadline has passed" in log_of(remote)
+    assert "but not" not in log_of(remote)
+
+
+def test_what_could_not_be_brought_back_is_in_the_journal(remote: Remote) -> None:
+    """The files are back, an interface is not: both are said, by the log and by status."""
+    hook = remote.host.root / "etc/network/if-pre-up.d/refuse"
+    remote.host.run("networking-config", "snapshot_config", "--timeout", "1")
+    remote.host.run("sh", "-c", use(WRONG))
+    hook.write_text("#!/bin/sh\n[ $IFACE != eth0 ]\n")
+    hook.chmod(0o755)
+    hosts.wait_for(lambda: not remote.is_open(), "the rollback")
+    hosts.wait_for(lambda: remote.guards() == {}, "the guard's end")
+    *_, rolled_back, lacking = log_of(remote).splitlines()
+    assert rolled_back.startswith("rolled back change ")
+    assert ": 1 changed, " in rolled_back
+    assert re.fullmatch(r"not all is as it was: interfaces are not as .*: eth0 \(.*; every file is as it was saved, .*", lacking)
+    assert "not these interfaces: eth0" in remote.host.run("networking-config", "status")
+    hook.unlink()
+    remote.host.run("ifup", "--force", "eth0")
