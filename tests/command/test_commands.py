@@ -122,7 +122,7 @@ def test_not_valid_now_is_199(netcf: Netcf, arguments: list[str], open_first: bo
     [
         [], ["nonsense"], ["start", "--nonsense"], ["start", "--timeout", "0"],
         ["start", "--timeout", "2592001"], ["start", "--trial-boots", "101"],
-        ["start", "extra"], ["show"], ["show", "x"], ["restore", "-1"], ["restore", "1" * 21],
+        ["start", "extra"], ["rollback", "--files-only", "--all-interfaces"], ["boot"], ["show"], ["show", "x"], ["restore", "-1"], ["restore", "1" * 21],
         ["commit", "--token-file", "/nonexistent"],
     ],
 )  # fmt: skip
@@ -199,6 +199,36 @@ def test_a_token_from_a_file(netcf: Netcf, tmp_path: Path) -> None:
     said(netcf, "commit", NETWORKING_CONFIG_TOKEN="open sesame")
     said(netcf, "start", "--token-file", f"{tmp_path}/token")
     said(netcf, "rollback")
+
+
+def test_the_end_of_the_session_rolls_back(netcf: Netcf) -> None:
+    """With --leash, when what standard input leads to hangs up and the grace time has passed."""
+    ours, theirs = os.pipe()
+    started = subprocess.run(
+        [netcf.command, "--root", netcf.root, "start", "--leash", "--grace", "1"],
+        stdin=ours, capture_output=True, text=True, timeout=PATIENCE, env=netcf.environment,
+    )  # fmt: skip
+    os.close(ours)
+    assert started.returncode == 0, started.stderr
+    assert "It rolls back 1 s after this session has gone.\n" in started.stdout
+    change = said(netcf, "status")["change"]
+    assert (change["grace"], change["deadline"], change["guarded"]) == (1, None, True)
+    edit(netcf)
+    os.close(theirs)
+    end = time.monotonic() + PATIENCE
+    while netcf.open():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert (netcf.root / INTERFACES).read_text() != "edited\n"
+
+
+def test_a_leash_needs_a_session(netcf: Netcf) -> None:
+    """What can't hang up, and what is read already, is refused, and nothing is started."""
+    error = said(netcf, "start", "--leash", status=1, schema="errors")["error"]  # /dev/null
+    assert "terminal, pipe or socket" in error["details"]
+    assert netcf.run("start", "--grace", "5").returncode == 2
+    assert netcf.run("start", "--leash", "--token-file", "-").returncode == 2
+    assert not netcf.open()
 
 
 def test_status_says_who_and_what(netcf: Netcf) -> None:
