@@ -34,7 +34,11 @@ RC_DIRS = ("etc/rcS.d", "etc/rc[2-5].d", "etc/rc.d/rc[2-5].d")
 LATER = re.compile(r"S\d+(?:networking|network|network-manager|wicked|connman|dhcpcd)$")
 
 
-@click.group("boot", short_help="Install, remove or check what rolls back at boot.")
+@click.group(
+    "boot",
+    no_args_is_help=False,
+    short_help="Install, remove or check what rolls back at boot.",
+)
 @root_option
 @click.pass_context
 def boot_command(ctx: click.Context, root: str | None) -> None:
