@@ -5,6 +5,7 @@
 # make check       all tests; PYTEST_ARGS='-k name' chooses
 # make coverage    branch coverage of csrc/, with gcc; fails below 95 %
 # make install     PREFIX= SBINDIR= LIBDIR= INCLUDEDIR= MANDIR= UNITDIR= DESTDIR=
+#                  BASHDIR= ZSHDIR= FISHDIR=: where these shells look for completions
 #                  INIT='systemd sysv ...': whose boot files, see initscript/places
 # make install-netcf-transaction DIR=   the name under which libnetcf looks for it
 # make install-libvirt UNITDIR=         the adapter for libvirtd, in use when that restarts
@@ -23,6 +24,9 @@ LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
 UNITDIR ?= $(PREFIX)/lib/systemd/system
+BASHDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR ?= $(PREFIX)/share/fish/vendor_completions.d
 INSTALL ?= install
 OBJCOPY ?= objcopy
 
@@ -140,10 +144,14 @@ $(BUILD)/test/driver: tests/lib/driver.c $(BUILD)/libncf.a
 
 DROP_INS := $(foreach daemon,libvirtd virtinterfaced,\
 	$(UNITDIR)/$(daemon).service.d/netcf-change.conf)
-MAN_PAGE := $(wildcard docs/man/networking-config.8)
+PAGES := $(wildcard docs/man/*.8)
+COMPLETION_BASH := $(wildcard completion/bash/*)
+COMPLETION_ZSH := $(wildcard completion/zsh/*)
+COMPLETION_FISH := $(wildcard completion/fish/*)
 INSTALLED := $(SBINDIR)/networking-config $(LIBDIR)/libncf.so.0 $(LIBDIR)/libncf.so \
 	$(LIBDIR)/libncf.a $(LIBDIR)/libnetcf-change.so $(LIBDIR)/pkgconfig/ncf.pc \
-	$(INCLUDEDIR)/ncf.h $(MANDIR)/man8/networking-config.8 $(DROP_INS)
+	$(INCLUDEDIR)/ncf.h $(DROP_INS) $(patsubst docs/man/%,$(MANDIR)/man8/%,$(PAGES)) \
+	$(foreach shell,BASH ZSH FISH,$(addprefix $($(shell)DIR)/,$(notdir $(COMPLETION_$(shell)))))
 
 # The init systems that this host has.  Where PREFIX is nobody's but the user's,
 # nothing outside it is written.
@@ -168,10 +176,11 @@ install: all install-boot
 		-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
 		ncf.pc.in >$(BUILD)/ncf.pc
 	$(INSTALL) -m 644 $(BUILD)/ncf.pc $(DESTDIR)$(LIBDIR)/pkgconfig
-ifneq ($(MAN_PAGE),)
-	$(INSTALL) -d $(DESTDIR)$(MANDIR)/man8
-	$(INSTALL) -m 644 $(MAN_PAGE) $(DESTDIR)$(MANDIR)/man8
-endif
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(MANDIR)/man8 $(BASHDIR) $(ZSHDIR) $(FISHDIR))
+	$(INSTALL) -m 644 $(PAGES) $(DESTDIR)$(MANDIR)/man8
+	$(INSTALL) -m 644 $(COMPLETION_BASH) $(DESTDIR)$(BASHDIR)
+	$(INSTALL) -m 644 $(COMPLETION_ZSH) $(DESTDIR)$(ZSHDIR)
+	$(INSTALL) -m 644 $(COMPLETION_FISH) $(DESTDIR)$(FISHDIR)
 
 # systemd and OpenRC need the link, sysvinit its own program.
 install-boot:
@@ -239,7 +248,8 @@ unexport PYTHONPATH PYTHONHOME
 IN_VENV := MAKEFLAGS= $(VENV)/bin
 
 PACKAGE := pyproject.toml setup.py build_ffi.py MANIFEST.in Makefile VERSION \
-	$(wildcard netcf_py/*.py netcf_py/command/*.py netcf_py/*.pyi csrc/*.c csrc/*.h csrc/interface/* csrc/ncf.map csrc/sources.mk) $(shell find initscript -type f)
+	$(wildcard netcf_py/*.py netcf_py/command/*.py netcf_py/*.pyi csrc/*.c csrc/*.h csrc/interface/* csrc/ncf.map csrc/sources.mk) \
+	$(PAGES) $(COMPLETION_BASH) $(COMPLETION_ZSH) $(COMPLETION_FISH) $(shell find initscript -type f)
 
 PIP_INSTALL := $(IN_VENV)/pip install --quiet --disable-pip-version-check
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What pyproject.toml can't say: the compiled parts of the wheel."""
 
+import glob
 import shutil
 import subprocess
 import sysconfig
@@ -17,6 +18,14 @@ FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 CARRIED = {
     "networking-config": "bin/networking-config",
     "libncf.so.0": "lib/libncf.so.0",
+}
+
+# Where manual and shells look below the prefix; under /usr/local all of them do.
+SHARED = {
+    "share/man/man8": "docs/man/*.8",
+    "share/bash-completion/completions": "completion/bash/*",
+    "share/zsh/site-functions": "completion/zsh/*",
+    "share/fish/vendor_completions.d": "completion/fish/*",
 }
 
 
@@ -46,6 +55,7 @@ class BuildAll(build_ext):
 
 
 setup(
+    data_files=[(place, sorted(glob.glob(files))) for place, files in SHARED.items()],
     cffi_modules=["build_ffi.py:ffi"],
     cmdclass={"build_ext": BuildAll},
     options={

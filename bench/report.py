@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from measure import OPERATIONS, Counts, Sample
 
-__all__ = ["Counted", "Table", "Timed", "called", "compared", "counted", "memory", "timed"]
+__all__ = [
+    "Counted", "Table", "Timed", "called", "compared", "counted", "memory", "timed", "verdict",
+]  # fmt: skip
 
 TARGET = 1.5  # times the floor
 CALL_TARGET = 1.05  # times the C call
@@ -57,7 +59,8 @@ def _spread(samples: Sequence[Sample]) -> str:
     return f"{middle:.2f} [{low:.2f}-{high:.2f}]"
 
 
-def _verdict(met: bool) -> str:
+def verdict(met: bool) -> str:
+    """What stands in the last column."""
     return "met" if met else "MISSED"
 
 
@@ -108,7 +111,7 @@ def timed(samples: Timed) -> Table:
             if "helper" in tools:
                 helper = tools["helper"][operation]
                 ratio = _median(helper) / _median(floor)
-                row += [_spread(helper), f"{ratio:.2f}", _verdict(ratio <= TARGET)]
+                row += [_spread(helper), f"{ratio:.2f}", verdict(ratio <= TARGET)]
             else:
                 row += ["-"] * 3
             table.add(*row)
@@ -125,7 +128,7 @@ def memory(samples: Timed, scope: Mapping[int, int]) -> Table:
     for size, tools in samples.items():
         peaks = [max(sample.kib for sample in tools["helper"][name]) for name in OPERATIONS]
         limit = int(PEAK_FACTOR * scope[size] + PEAK_CONSTANT) >> 10
-        table.add(size, scope[size], *peaks, limit, _verdict(max(peaks) <= limit))
+        table.add(size, scope[size], *peaks, limit, verdict(max(peaks) <= limit))
     return table
 
 
@@ -143,7 +146,7 @@ def compared(samples: Timed) -> Table:
             ahead = "-"
             if "helper" in ratios:
                 rivals = [ratio for name, ratio in ratios.items() if name != "helper"]
-                ahead = _verdict(all(ratios["helper"] < ratio for ratio in rivals))
+                ahead = verdict(all(ratios["helper"] < ratio for ratio in rivals))
             table.add(
                 size,
                 operation,
@@ -167,5 +170,5 @@ def called(size: int, c: Sequence[int], python: Sequence[int]) -> Table:
         low, middle, high = statistics.quantiles([ns / 1e3 for ns in values], n=4)
         texts.append(f"{middle:.1f} [{low:.1f}-{high:.1f}]")
     ratio = statistics.median(python) / statistics.median(c)
-    table.add(size, len(c), *texts, f"{ratio:.3f}", _verdict(ratio <= CALL_TARGET))
+    table.add(size, len(c), *texts, f"{ratio:.3f}", verdict(ratio <= CALL_TARGET))
     return table

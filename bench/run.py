@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import report
+import status
 from measure import OPERATIONS, Broken, Counts, cycle, timer, tracer
 from programs import PROJECT, compile_c, helper_compiler
 from tools import Floor, Helper, Tool, others
@@ -69,7 +70,7 @@ class Bench:
     """The trees, the tools and how to measure them, in one scratch directory."""
 
     def __init__(self, scratch: Path, helper: Path) -> None:
-        self._scratch = scratch
+        self.scratch = scratch
         self._trees: dict[tuple[str, int], Tree] = {}
         self._time = timer(compile_c(("cc", "-O2"), "spawn", scratch))
         self.pair: list[Tool] = [Floor(compile_c(helper_compiler(), "floor", scratch))]
@@ -81,7 +82,7 @@ class Bench:
     def _tree(self, tool: Tool, size: int) -> Tree:
         owner = tool.name if tool.own_tree else "shared"
         if (owner, size) not in self._trees:
-            tree = self._trees[owner, size] = Tree(self._scratch / f"{size}-{owner}", size)
+            tree = self._trees[owner, size] = Tree(self.scratch / f"{size}-{owner}", size)
             if tool.own_tree:
                 cycle(tool, tree, self._time)  # the first start on a host has more to do
         return self._trees[owner, size]
@@ -95,7 +96,7 @@ class Bench:
 
     def count(self, sizes: Sequence[int]) -> report.Counted | None:
         """One traced run of helper and floor at each size; None where there is no strace."""
-        trace = tracer(self._scratch / "strace.log")
+        trace = tracer(self.scratch / "strace.log")
         if trace is None:
             return None
         counts: dict[int, dict[str, dict[str, Counts]]] = {}
@@ -132,8 +133,8 @@ class Bench:
             say(f"no figures for Python: no {library}")
             return None
         include = f"-I{PROJECT / 'csrc'}"
-        program = compile_c(("cc", "-O2"), "call", self._scratch, str(library), include)
-        tree = Tree(self._scratch / "calls", CALL_FILES)
+        program = compile_c(("cc", "-O2"), "call", self.scratch, str(library), include)
+        tree = Tree(self.scratch / "calls", CALL_FILES)
         (tree.root / "var/lib").mkdir(parents=True)
         tree.rest()
         tree.sync()
@@ -193,7 +194,15 @@ def measure(bench: Bench, arguments: argparse.Namespace) -> tuple[list[report.Ta
     calls = bench.calls(arguments.helper.parent / "libncf.a")
     if calls is not None:
         tables.append(report.called(CALL_FILES, *calls))
-    return tables, {"counts": counts, "pair": pair, "all": every, "calls": calls}
+
+    say("timing netcf status")
+    taken = status.times(bench.scratch, arguments.runs)
+    if taken is None:
+        say(f"no figures for netcf: it is not beside {sys.executable}")
+    else:
+        tables.append(status.table(taken))
+    samples = {"counts": counts, "pair": pair, "all": every, "calls": calls, "status": taken}
+    return tables, samples
 
 
 def describe(scratch: Path) -> str:

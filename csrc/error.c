@@ -18,7 +18,8 @@ static const char *const step_words[STEP_COUNT] = {
     [STEP_NOT_OPEN_COMMIT] = "no transaction running, nothing to be committed.",
     [STEP_NOT_OPEN_ROLLBACK] = "no transaction running, nothing to rollback.",
     [STEP_NOT_OPEN] = "no transaction running.",
-    [STEP_TOKEN] = "wrong token: the change was started with another one",
+    [STEP_TOKEN] = "wrong token: the change was started with another one (a rollback "
+                   "needs none)",
     [STEP_NOT_COVERED] = "the open change saved a scope that does not cover this path",
     [STEP_CLOSED] = "null or closed handle",
     [STEP_MEMORY] = "out of memory",
@@ -79,7 +80,7 @@ static const char *const step_words[STEP_COUNT] = {
     [STEP_GUARD] = "the guard of the deadline or leash did not start",
     [STEP_LINE] = "a leash needs a terminal, pipe or socket, which can hang up",
     [STEP_WATCH] = "can't watch",
-    [STEP_NO_DISCARDED] = "there is no such discarded configuration",
+    [STEP_NO_DISCARDED] = "there is no such discarded configuration (see discarded or history)",
     [STEP_ASK_KERNEL] = "can't ask the kernel for its interfaces",
     [STEP_NOT_BACK] = "interfaces are not as they were at the start",
 };
@@ -175,7 +176,7 @@ int error_details(const struct error *err, char *text, size_t size)
                       err->path);
     if (err->sys && n >= 0 && (size_t)n < size)
         n += snprintf(text + n, size - (size_t)n, ": %s", strerror(err->sys));
-    if (err->state && n >= 0 && (size_t)n < size)
-        snprintf(text + n, size - (size_t)n, "; %s", err->state);
+    if (err->state && n > 0 && (size_t)n < size)
+        snprintf(text + n, size - (size_t)n, text[n - 1] == '.' ? " (%s)" : "; %s", err->state);
     return 1;
 }

@@ -627,7 +627,8 @@ static bool take_options(struct call *c, char **argv)
             c->options.leash = &standard_input;
         else if (starts && !strcmp(*argv, "--note") && argv[1])
             c->options.note = *++argv;
-        else if (starts && (value = number_option(c, *argv)) && argv[1] && number(argv[1], value))
+        else if (starts && (value = number_option(c, *argv)) && argv[1] &&
+                 number(argv[1], value) && (*value || value != &c->options.deadline))
             argv++;
         else if (rolls_back && !strcmp(*argv, "--files-only"))
             c->rollback_flags |= NCF_ROLLBACK_FILES_ONLY;
@@ -649,6 +650,11 @@ static bool take_options(struct call *c, char **argv)
 
 static int usage(const struct call *c)
 {
+    if (c->command && !c->as_netcf) {
+        fputs("networking-config: ", stderr);
+        print(stderr, c->command);
+        fputs(": no command, or not with these arguments\n", stderr);
+    }
     fputs(c->as_netcf ? netcf_usage : "Usage: networking-config [--root DIR] COMMAND; "
                                       "networking-config --help lists the commands\n",
           stderr);

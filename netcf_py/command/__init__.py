@@ -7,6 +7,7 @@ it is run, so that a short answer stays quick.
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -15,6 +16,9 @@ __all__ = ["main"]
 def main() -> None:
     """Run ``netcf``; the entry point of the installed script."""
     try:
+        if "_NETCF_COMPLETE" in os.environ:  # set by the scripts in completion/
+            from . import complete  # noqa: F401
+
         from .cli import netcf
     except ModuleNotFoundError as error:
         if error.name != "click":

@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import ProgramError
+from ..records import InterfaceChange
 from .common import Call, command, figures, say_notice, token, token_option
-from .words import paths, plural
+from .words import paths, plural, printable, span
 
 if TYPE_CHECKING:
     from ..records import ChangeResult
 
-__all__ = ["commit_command", "restored", "rollback_command", "start_command"]
+__all__ = ["commit_command", "restored", "rollback_command", "say_interfaces", "start_command"]
+
+WHY = {
+    InterfaceChange.UNTOUCHED: "not touched",
+    InterfaceChange.ADDED: "had been added",
+    InterfaceChange.REMOVED: "had been removed",
+    InterfaceChange.CHANGED: "had been changed",
+    InterfaceChange.WITH_OTHERS: "went with others",
+    InterfaceChange.BY_HAND: "was not as at the start",
+}
 
 
 @command("start", short_help="Save the configuration before a change.")
@@ -23,24 +34,34 @@ __all__ = ["commit_command", "restored", "rollback_command", "start_command"]
     "-t", "--timeout", type=click.IntRange(1, 30 * 24 * 3600), metavar="SECONDS",
     help="Roll back by itself unless committed in time.  Again, with the token: from now.",
 )  # fmt: skip
+@click.option("--leash", is_flag=True, help="Roll back when standard input hangs up ...")
+@click.option(
+    "--grace", type=click.IntRange(0, 30 * 24 * 3600), metavar="SECONDS",
+    help="... and so many seconds have passed.  Default: 0.",
+)  # fmt: skip
 @click.option(
     "--trial-boots", type=click.IntRange(0, 100), default=0, metavar="N",
     help="Let it outlive N boots before a boot rolls back.",
 )  # fmt: skip
 @token_option
 def start_command(
-    call: Call, note: str | None, on_write: bool, timeout: int | None, trial_boots: int,
-    token_file: str | None,
+    call: Call, note: str | None, on_write: bool, timeout: int | None, leash: bool,
+    grace: int | None, trial_boots: int, token_file: str | None,
 ) -> None:  # fmt: skip
     """Save every file in scope.
 
     Afterwards edit what you like; then commit keeps it and rollback takes it
     back.  If neither is said, the next boot rolls back.  With a token only who
-    knows it can commit.
+    knows it can commit.  With a leash the change ends with the session: when
+    the connection is lost, or whatever standard input leads to is gone.
     """
+    if grace is not None and not leash:
+        raise click.UsageError("--grace needs --leash: it counts from the end of the session")
+    if leash and token_file == "-":
+        raise click.UsageError("standard input can't be both the leash and the token")
     call.ncf.change_start(
         on_write=on_write, note=note, token=token(token_file), deadline=timeout,
-        trial_boots=trial_boots,
+        leash=0 if leash else None, grace=grace or 0, trial_boots=trial_boots,
     )  # fmt: skip
     result = call.ncf.result()
 
@@ -54,6 +75,10 @@ def start_command(
                 f"Note: {plural(result.refused, 'device')}, sockets or FIFOs in scope not saved.",
                 err=True,
             )
+        if timeout is not None:
+            click.echo(f"It rolls back by itself in {span(timeout)} unless committed.")
+        if leash:
+            click.echo(f"It rolls back {span(grace or 0)} after this session has gone.")
         click.echo("Keep what you edit now with netcf commit, take it back with netcf rollback.")
 
     call.answer({"id": result.id, "saved": result.saved, "refused": result.refused}, say)
@@ -78,23 +103,43 @@ def commit_command(call: Call, token_file: str | None) -> None:
 
 @command("rollback", short_help="Put the saved configuration back.")
 @click.option("--files-only", is_flag=True, help="Touch no live interface.")
-def rollback_command(call: Call, files_only: bool) -> None:
+@click.option(
+    "--all-interfaces", is_flag=True, help="Take all down and up, not only those that differ."
+)
+def rollback_command(call: Call, files_only: bool, all_interfaces: bool) -> None:
     """Put back exactly what start saved.
 
     Files that were added go, removed ones return, unchanged ones are not
-    touched.  What is replaced is kept: see netcf history.
+    touched; live interfaces follow.  What is replaced is kept: see netcf history.
     """
-    call.ncf.change_rollback(files_only=files_only)
+    if files_only and all_interfaces:
+        raise click.UsageError("--files-only and --all-interfaces exclude each other")
+    try:
+        call.ncf.change_rollback(files_only=files_only, all_interfaces=all_interfaces)
+    except ProgramError:
+        if not call.as_json:
+            say_interfaces(call)
+        raise
     result = call.ncf.result()
 
     def say() -> None:
         say_notice(result)
         click.echo(f"Change {result.id} is rolled back.")
         click.echo(f"{restored(result)}.".capitalize())
+        say_interfaces(call)
         if result.discarded:
             click.echo("What was replaced is kept; netcf history lists it.")
 
-    call.answer({"id": result.id, **figures(result)}, say)
+    call.answer({"id": result.id, **figures(call.ncf)}, say)
+
+
+def say_interfaces(call: Call) -> None:
+    """Say which live interfaces a rollback touched, what they lack, and what commands said."""
+    for one in call.ncf.interfaces():
+        lacks = f"; now lacks: {printable(one.lacks)}" if one.lacks else ""
+        click.echo(f"  {printable(one.name)} ({one.stack}): {WHY[one.change]}{lacks}")
+    for line in call.ncf.result().commands.splitlines():
+        click.echo(f"  {printable(line)}", err=True)
 
 
 def restored(result: ChangeResult) -> str:

@@ -24,6 +24,7 @@ COMMANDS = {
     "show": "history",
     "restore": "history",
     "doctor": "doctor",
+    "boot": "boot",
 }
 
 

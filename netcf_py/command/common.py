@@ -17,6 +17,8 @@ from ..netcf import Netcf
 from .words import printable
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ..records import ChangeResult
 
 __all__ = [
@@ -28,8 +30,16 @@ DONE, FAILED, USAGE, INVALID_STATE = 0, 1, 2, 199
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
+
+def _directories(_: click.Context, __: click.Parameter, begun: str) -> list[CompletionItem]:
+    """What may be completed for --root: the shell knows."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(begun, type="dir")]
+
+
 root_option = click.option(
-    "--root", type=click.Path(), metavar="DIR",
+    "--root", type=click.Path(), metavar="DIR", shell_complete=_directories,
     help="Work on the host below DIR instead of /.",
 )  # fmt: skip
 
@@ -71,7 +81,7 @@ def command(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.
                 with Netcf(where) as ncf, _guarded(ncf, closes=name in ("commit", "rollback")):
                     return function(Call(ncf, as_json), **arguments)
             except NetcfError as error:
-                fail(name, error, as_json)
+                fail(error, as_json)
 
         json_option = click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")
         made: Callable[[Callable[..., Any]], click.Command] = click.command(name, **settings)
@@ -105,13 +115,14 @@ def _put_guard_back(ncf: Netcf) -> None:
         pass  # what can't be read is for the command itself to say
 
 
-def fail(name: str, error: NetcfError, as_json: bool) -> NoReturn:
+def fail(error: NetcfError, as_json: bool) -> NoReturn:
     """Say what failed and exit."""
+    name = click.get_current_context().command_path
     if as_json:
         said = {"code": error.code, "message": error.message, "details": error.details}
         print_json({"error": said})
     else:
-        click.echo(f"netcf {name}: {printable(error.details or error.message)}", err=True)
+        click.echo(f"{name}: {printable(error.details or error.message)}", err=True)
     sys.exit(INVALID_STATE if isinstance(error, InvalidOperation) else FAILED)
 
 
@@ -138,8 +149,9 @@ def token_option(function: _Function) -> _Function:
     )(function)  # fmt: skip
 
 
-def figures(result: ChangeResult) -> dict[str, Any]:
-    """Return what was put back, for JSON."""
+def figures(ncf: Netcf) -> dict[str, Any]:
+    """Return what the last rollback or restore put back, for JSON."""
+    result = ncf.result()
     return {
         "changed": result.changed,
         "added": result.added,
@@ -148,6 +160,10 @@ def figures(result: ChangeResult) -> dict[str, Any]:
         "failed": result.failed,
         "discarded": result.discarded,
         "notice": result.notice,
+        "interfaces": [
+            {"name": i.name, "stack": i.stack, "change": i.change.name.lower(), "lacks": i.lacks}
+            for i in ncf.interfaces()
+        ],
     }
 
 

@@ -13,7 +13,7 @@ import click
 from .. import NCF_ENOENT
 from ..errors import NotFound
 from ..netcf import Netcf
-from .change import restored
+from .change import restored, say_interfaces
 from .common import Call, command, figures, say_notice
 from .diff import open_archive, open_root, print_differences, shown
 from .sides import Side, changed_metadata, live_side, metadata_lines, saved_side, unified
@@ -145,9 +145,10 @@ def restore_command(call: Call, number: int) -> None:
         say_notice(result)
         click.echo(f"Configuration {number} is back; change {result.id} is open.")
         click.echo(f"{restored(result)}.".capitalize())
+        say_interfaces(call)
         click.echo("Keep it with netcf commit, take it back with netcf rollback.")
 
-    call.answer({"number": number, "id": result.id, "started": started, **figures(result)}, say)
+    call.answer({"number": number, "id": result.id, "started": started, **figures(ncf)}, say)
 
 
 def _find(call: Call, number: int) -> Discarded:

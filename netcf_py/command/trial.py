@@ -16,18 +16,21 @@ import sys
 import termios
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import InvalidOperation, NetcfError
+from ..errors import InvalidOperation, NetcfError, ProgramError
 from . import checks, job
 from .archive import Archive
-from .change import restored
+from .change import restored, say_interfaces
 from .common import DONE, FAILED, Call, command, figures, say_notice, token, token_option
 from .secrets import masked_line
 from .watch import Stop, Watch
 from .words import plural, printable, span
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["try_command"]
 
@@ -52,6 +55,13 @@ class _Checks(click.ParamType):  # type: ignore[type-arg]  # not generic before 
         except checks.BadCheck as error:
             self.fail(str(error), param, ctx)
         return check
+
+
+def _command_or_file(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+    """What may be completed for COMMAND: the shell knows."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(begun, type="file" if ctx.params.get("words") else "command")]
 
 
 @command(
@@ -82,7 +92,9 @@ class _Checks(click.ParamType):  # type: ignore[type-arg]  # not generic before 
 )  # fmt: skip
 @click.option("-y", "--yes", is_flag=True, help="If every check passes, keep without asking.")
 @token_option
-@click.argument("words", nargs=-1, required=True, metavar="COMMAND...")
+@click.argument(
+    "words", nargs=-1, required=True, metavar="COMMAND...", shell_complete=_command_or_file
+)
 def try_command(
     call: Call, timeout: int, note: str | None, check_gateway: bool,
     pings: tuple[checks.Check, ...], tcps: tuple[checks.Check, ...],
@@ -224,6 +236,8 @@ class _Trial:
                     self._ncf.change_rollback()
         except InvalidOperation:
             outcome = "closed"  # by somebody else, a moment ago
+        except ProgramError as error:
+            outcome, failure = "rolled back", error  # all but interfaces
         except NetcfError as error:
             outcome, failure = "failed", error
         if outcome == "closed":
@@ -251,7 +265,6 @@ class _Trial:
         return "kept", "by another session"
 
     def _report(self, outcome: str, reason: str, failure: NetcfError | None) -> None:
-        result = self._ncf.result()
         if failure is not None:
             reason = f"{reason}; {failure.details or failure.message}"
         self._call.answer(
@@ -261,7 +274,7 @@ class _Trial:
                 "reason": reason,
                 "status": self._status,
                 "checks": [asdict(one) for one in self._outcomes],
-                **figures(result),
+                **figures(self._ncf),
             },
             lambda: self._tell(outcome, reason),
         )
@@ -277,12 +290,16 @@ class _Trial:
             click.secho(f"Rolled back{because}.", fg="yellow")
             if reason != "by another session":
                 click.echo(f"{restored(result)}.".capitalize())
+            say_interfaces(self._call)
             if result.discarded:
                 click.echo("What was tried is kept; netcf history lists it.")
         else:
             click.secho(f"NOT rolled back{because}", fg="red", bold=True, err=True)
             click.echo("The change stays open: mend that and run netcf rollback.", err=True)
-            click.echo("If nothing is done, the next boot tries again.", err=True)
+            click.echo(
+                "If nothing is done, the guard tries again at the deadline, and the next boot.",
+                err=True,
+            )
 
     def _say(self, text: str, end: str = "\n") -> None:
         """To standard error, so that standard output is the command's own."""

@@ -58,8 +58,9 @@ class Watch:
         """From here on the deadline or a signal raises `Stop`, also one held back."""
         self._armed = True
         for number in REASONS:
-            # Who said nohup means it.
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            # Who said nohup means it; a shell that ignores the others for what it starts in
+            # the background doesn't mean that Ctrl-C should keep.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._signalled)
         for number in DEAF:
             signal.signal(number, lambda *_: None)

@@ -32,23 +32,24 @@ def strict(schema: Any) -> Any:
 SCHEMAS = {
     name: strict(json.loads(schema))
     for name, schema in re.findall(
-        r"^## (\S+)\n.*?^```json\n(.*?)^```",
+        r"^## ([a-z ]+)\n.*?^```json\n(.*?)^```",
         (REPO / "docs/json.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL,
     )
 }  # fmt: skip
 COMMANDS = [
     "start", "commit", "rollback", "status", "diff", "scope", "try", "history", "show", "restore",
-    "doctor",
+    "doctor", "boot",
 ]  # fmt: skip
 
 
 def said(netcf: Netcf, *arguments: str, status: int = 0, schema: str = "", **options: Any) -> Any:
     """The answer in JSON, which is one line that its schema accepts."""
-    ran = netcf.run(*arguments[:1], "--json", *arguments[1:], **options)
+    words = 2 if arguments[0] == "boot" else 1
+    ran = netcf.run(*arguments[:words], "--json", *arguments[words:], **options)
     assert ran.returncode == status, ran.stdout + ran.stderr
     assert ran.stdout.count("\n") == 1
     answer = json.loads(ran.stdout)
-    jsonschema.validate(answer, SCHEMAS[schema or arguments[0]])
+    jsonschema.validate(answer, SCHEMAS[schema or " ".join(arguments[:words])])
     return answer
 
 
@@ -58,7 +59,8 @@ def edit(netcf: Netcf) -> None:
 
 def test_each_schema_is_one() -> None:
     """There is a schema for each command and for errors, and each is valid."""
-    assert set(SCHEMAS) == {*COMMANDS, "errors"}
+    boot = {"boot install", "boot uninstall", "boot status"}
+    assert set(SCHEMAS) == {*COMMANDS, *boot, "errors"} - {"boot"}
     for schema in SCHEMAS.values():
         jsonschema.Draft202012Validator.check_schema(schema)
         assert schema["required"]
@@ -69,8 +71,8 @@ def test_help_names_every_command(netcf: Netcf) -> None:
     text = netcf.out("--help")
     [listed] = re.findall(r"^Commands:\n((?:  .*\n)+)", text, re.MULTILINE)
     assert re.findall(r"^  (\S+)", listed, re.MULTILINE) == COMMANDS
-    for command in COMMANDS:
-        text += netcf.out(command, "--help")
+    for command in [*COMMANDS, "boot install", "boot uninstall", "boot status"]:
+        text += netcf.out(*command.split(), "--help")
     assert max(map(len, text.split("\n"))) <= 80
 
 
@@ -120,7 +122,7 @@ def test_not_valid_now_is_199(netcf: Netcf, arguments: list[str], open_first: bo
     [
         [], ["nonsense"], ["start", "--nonsense"], ["start", "--timeout", "0"],
         ["start", "--timeout", "2592001"], ["start", "--trial-boots", "101"],
-        ["start", "extra"], ["show"], ["show", "x"], ["restore", "-1"], ["restore", "1" * 21],
+        ["start", "extra"], ["rollback", "--files-only", "--all-interfaces"], ["boot"], ["show"], ["show", "x"], ["restore", "-1"], ["restore", "1" * 21],
         ["commit", "--token-file", "/nonexistent"],
     ],
 )  # fmt: skip
@@ -197,6 +199,36 @@ def test_a_token_from_a_file(netcf: Netcf, tmp_path: Path) -> None:
     said(netcf, "commit", NETWORKING_CONFIG_TOKEN="open sesame")
     said(netcf, "start", "--token-file", f"{tmp_path}/token")
     said(netcf, "rollback")
+
+
+def test_the_end_of_the_session_rolls_back(netcf: Netcf) -> None:
+    """With --leash, when what standard input leads to hangs up and the grace time has passed."""
+    ours, theirs = os.pipe()
+    started = subprocess.run(
+        [netcf.command, "--root", netcf.root, "start", "--leash", "--grace", "1"],
+        stdin=ours, capture_output=True, text=True, timeout=PATIENCE, env=netcf.environment,
+    )  # fmt: skip
+    os.close(ours)
+    assert started.returncode == 0, started.stderr
+    assert "It rolls back 1 s after this session has gone.\n" in started.stdout
+    change = said(netcf, "status")["change"]
+    assert (change["grace"], change["deadline"], change["guarded"]) == (1, None, True)
+    edit(netcf)
+    os.close(theirs)
+    end = time.monotonic() + PATIENCE
+    while netcf.open():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert (netcf.root / INTERFACES).read_text() != "edited\n"
+
+
+def test_a_leash_needs_a_session(netcf: Netcf) -> None:
+    """What can't hang up, and what is read already, is refused, and nothing is started."""
+    error = said(netcf, "start", "--leash", status=1, schema="errors")["error"]  # /dev/null
+    assert "terminal, pipe or socket" in error["details"]
+    assert netcf.run("start", "--grace", "5").returncode == 2
+    assert netcf.run("start", "--leash", "--token-file", "-").returncode == 2
+    assert not netcf.open()
 
 
 def test_status_says_who_and_what(netcf: Netcf) -> None:
@@ -317,48 +349,3 @@ def test_try_answers(netcf: Netcf) -> None:
     words = ["--yes", "--check-command", "true", "--"]
     assert said(netcf, "try", *words, "true")["outcome"] == "kept"
     assert said(netcf, "try", *words, "false", status=1)["outcome"] == "rolled back"
-
-
-# --- doctor -------------------------------------------------------------------------------
-
-
-def healthy(root: Path) -> None:
-    unit = "usr/lib/systemd/system/networking-config.service"
-    tree.write(root, unit, b"[Unit]\nBefore=networking.service\n")
-    wants = root / "etc/systemd/system/network-pre.target.wants"
-    wants.mkdir(parents=True)
-    (wants / "networking-config.service").symlink_to(f"/{unit}")
-    tree.write(root, "sbin/ifup", b"", 0o755)
-
-
-def test_doctor_on_a_host_that_would_be_saved(netcf: Netcf) -> None:
-    """Everything is looked at, a rehearsal is made, nothing is changed, and the status is 0."""
-    healthy(netcf.root)
-    before = tree.capture(netcf.root, state=True)
-    answer = said(netcf, "doctor")
-    assert answer["healthy"]
-    levels = {finding["subject"]: finding["level"] for finding in answer["findings"]}
-    assert levels["boot"] == levels["scope"] == levels["rehearsal"] == "good"
-    assert "This host would be saved." in netcf.out("doctor")
-    assert tree.differences(before, tree.capture(netcf.root, state=True)) == []
-
-
-@pytest.mark.parametrize(
-    ("subject", "harm"),
-    [
-        ("boot", "rm etc/systemd/system/network-pre.target.wants/networking-config.service"),
-        ("boot", "rm usr/lib/systemd/system/networking-config.service"),
-        ("boot", "echo [Unit] >usr/lib/systemd/system/networking-config.service"),
-        ("privacy", "mkdir -m 755 var/lib/netcf"),
-        ("state", "rm -r var/lib && touch var/lib"),
-    ],
-)
-def test_doctor_on_a_host_that_might_not(netcf: Netcf, subject: str, harm: str) -> None:
-    """What is wrong is named with its remedy, and the status is 1."""
-    healthy(netcf.root)
-    subprocess.run(["sh", "-ec", harm], cwd=netcf.root, check=True)
-    answer = said(netcf, "doctor", "--no-rehearsal", status=1)
-    assert not answer["healthy"]
-    [bad] = [f for f in answer["findings"] if f["level"] == "bad" and f["subject"] == subject]
-    assert bad["remedy"]
-    assert "This host might not be saved." in netcf.run("doctor", "--no-rehearsal").stdout

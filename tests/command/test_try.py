@@ -35,8 +35,14 @@ def test_enter_keeps(netcf: Netcf, terminal: Any, answer: str) -> None:
     assert edited(netcf) and not netcf.open()
 
 
-@pytest.mark.parametrize("answer", ["n\n", "no\n", "\x03", "\x04", "\x1c"])
-def test_anything_else_takes_back(netcf: Netcf, terminal: Any, answer: str) -> None:
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("n\n", "the answer was 'n'"), ("no\n", "the answer was 'no'"), ("\x03", "(SIGINT)"),
+        ("\x04", "end of input"), ("\x1c", "(SIGQUIT)"),
+    ],
+)  # fmt: skip
+def test_anything_else_takes_back(netcf: Netcf, terminal: Any, answer: str, reason: str) -> None:
     """Another answer, Ctrl-C, end of file or Ctrl-\\ rolls back."""
     before = tree.capture(netcf.root / "etc")
     screen = terminal("try", "--", "sh", "-c", edit(netcf))
@@ -44,7 +50,7 @@ def test_anything_else_takes_back(netcf: Netcf, terminal: Any, answer: str) -> N
     assert edited(netcf)
     screen.type(answer)
     assert screen.status() == 1, screen.screen
-    assert "Rolled back" in screen.screen
+    assert "Rolled back" in screen.screen and reason in screen.screen
     assert tree.differences(before, tree.capture(netcf.root / "etc")) == []
     assert not netcf.open()
 
@@ -77,6 +83,21 @@ def test_a_signal_takes_back(netcf: Netcf, terminal: Any, number: signal.Signals
     assert screen.status() == 1
     assert number.name in screen.screen
     assert not edited(netcf) and not netcf.open()
+
+
+def test_ctrl_c_where_a_shell_had_it_ignored(netcf: Netcf, terminal: Any) -> None:
+    """What a script starts with & ignores SIGINT; Ctrl-C takes back all the same, nohup doesn't."""
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        screen = terminal("try", "--", "sh", "-c", edit(netcf))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    screen.wait_for(ASKED)
+    os.kill(screen.pid, signal.SIGHUP)
+    screen.type("\x03")
+    assert screen.status() == 1
+    assert "(SIGINT)" in screen.screen and not edited(netcf)
 
 
 def test_the_deadline_ends_a_command_that_hangs(netcf: Netcf, terminal: Any) -> None:

@@ -15,6 +15,14 @@ from .tools import REPO, VERSION, links, make, need, run
 
 HERE = Path(__file__).parent
 FILE = "etc/network/interfaces"
+COMPLETIONS = [
+    "bash-completion/completions/netcf",
+    "bash-completion/completions/networking-config",
+    "fish/vendor_completions.d/netcf.fish",
+    "fish/vendor_completions.d/networking-config.fish",
+    "zsh/site-functions/_netcf",
+    "zsh/site-functions/_networking-config",
+]
 WARNINGS = ("-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
 
 
@@ -64,14 +72,15 @@ def test_install_puts_everything_in_its_place(products: Products, tmp_path: Path
         "usr/lib/libnetcf-change.so": "0o755",
         "usr/lib/pkgconfig/ncf.pc": "0o644",
         "usr/include/ncf.h": "0o644",
-        "usr/share/man/man8/networking-config.8": "0o644",
+        **{f"usr/share/man/man8/{page.name}": "0o644" for page in (REPO / "docs/man").iterdir()},
+        **{f"usr/share/{place}": "0o644" for place in COMPLETIONS},
     }
     assert installed(tmp_path) == expected
     assert str(tmp_path) not in (tmp_path / "usr/lib/pkgconfig/ncf.pc").read_text()
 
 
 def test_each_directory_can_be_chosen(products: Products, tmp_path: Path) -> None:
-    """SBINDIR, LIBDIR, INCLUDEDIR and MANDIR are each their own."""
+    """SBINDIR, LIBDIR, INCLUDEDIR, MANDIR and the others are each their own."""
     make(
         products.directory,
         f"DESTDIR={tmp_path}",
@@ -80,20 +89,30 @@ def test_each_directory_can_be_chosen(products: Products, tmp_path: Path) -> Non
         "INCLUDEDIR=/i",
         "MANDIR=/m",
         "UNITDIR=/u",
+        "BASHDIR=/b",
+        "ZSHDIR=/z",
+        "FISHDIR=/f",
         "INIT=systemd",
         "install",
     )
-    assert sorted(installed(tmp_path)) == [
+    pages = {f"m/man8/{page.name}" for page in (REPO / "docs/man").iterdir()}
+    assert pages
+    assert sorted(installed(tmp_path).keys() - pages) == [
+        "b/netcf",
+        "b/networking-config",
+        "f/netcf.fish",
+        "f/networking-config.fish",
         "i/ncf.h",
         "l/multi-arch/libncf.a",
         "l/multi-arch/libncf.so",
         "l/multi-arch/libncf.so.0",
         "l/multi-arch/libnetcf-change.so",
         "l/multi-arch/pkgconfig/ncf.pc",
-        "m/man8/networking-config.8",
         "s/networking-config",
         "u/multi-user.target.wants/networking-config.service",
         "u/networking-config.service",
+        "z/_netcf",
+        "z/_networking-config",
     ]
     module = (tmp_path / "l/multi-arch/pkgconfig/ncf.pc").read_text()
     assert "libdir=/l/multi-arch\n" in module

@@ -14,6 +14,14 @@ import pytest
 
 from .tools import REPO, VERSION
 
+# What an installer puts below its prefix.
+SHARED = f"netcf_py-{VERSION}.data/data/share"
+PLACES = {
+    "bash": "bash-completion/completions",
+    "fish": "fish/vendor_completions.d",
+    "zsh": "zsh/site-functions",
+}
+
 PUBLIC_FILES = {
     "netcf_py/__init__.py",
     "netcf_py/_core.py",
@@ -30,6 +38,12 @@ PUBLIC_FILES = {
     "netcf_py/places.py",
     "netcf_py/py.typed",
     "netcf_py/records.py",
+    *(f"{SHARED}/man/man8/{page.name}" for page in (REPO / "docs/man").iterdir()),
+    *(
+        f"{SHARED}/{PLACES[file.parent.name]}/{file.name}"
+        for file in (REPO / "completion").rglob("*")
+        if file.is_file()
+    ),
     *(
         f"netcf_py/{path.relative_to(REPO)}"
         for path in (REPO / "initscript").rglob("*")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,7 @@ networking-config() {
     [ "$1" = --root ] || set -- --root "$ROOT" "$@"
     "$PREFIX/sbin/networking-config" "$@"
 }
+netcf() { "$NETCF" "$1" --root "$ROOT" "${@:2}"; }
 cc() { command "${CC:-cc}" -I"$PREFIX/include" "$@"; }
 """
 
@@ -41,6 +44,7 @@ class Shell:
             "BUILD": str(products.directory),
             "PREFIX": str(scratch / "prefix"),
             "ROOT": str(root),
+            "NETCF": str(Path(sys.executable).with_name("netcf")),
             "PKG_CONFIG_PATH": str(scratch / "prefix/lib/pkgconfig"),
             "LD_LIBRARY_PATH": str(scratch / "prefix/lib"),
         }
@@ -73,7 +77,7 @@ def test_two_commands_do_all_the_set_up() -> None:
 
 def test_every_block_is_run_here() -> None:
     """A block that is added to the README needs a test."""
-    assert len(blocks("README.md", "sh")) == 8
+    assert len(blocks("README.md", "sh")) == 9
     assert len(blocks("README.md", "c")) == 1
     assert len(blocks("README.md", "python")) == 1
 
@@ -114,6 +118,31 @@ def test_a_directory_that_looks_like_a_host(shell: Shell) -> None:
     printed = shell.run(block("README.md", "sh", "--root host"))
     assert "changed   etc/network/interfaces\n" in printed
     assert (shell.directory / "host/etc/network/interfaces").read_text() == "auto lo\n"
+
+
+def test_the_commands_for_people(shell: Shell, root: Path) -> None:
+    """The boot files are installed, the host would be saved, and Enter keeps what netplan did."""
+    tree.write(root, "usr/lib/systemd/systemd", b"", 0o755)
+    file = root / "etc/netplan/90-applied.yaml"
+    # What is tried is not netplan's business here.
+    tree.write(shell.directory, "bin/netplan", f"#!/bin/sh\ntouch {file}\n".encode(), 0o755)
+    shell.environment["PATH"] = f"{shell.directory}/bin:{shell.environment['PATH']}"
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        ["bash", "-c", PRELUDE + block("README.md", "sh", "sudo netcf try")],
+        env=shell.environment, stdin=theirs, stdout=theirs, stderr=theirs, cwd=shell.directory,
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        screen = ""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while got := os.read(ours, 4096):
+                screen += got.decode()
+                if "Keep it?" in screen:
+                    os.write(ours, b"\n")
+    os.close(ours)
+    assert process.returncode == 0, screen
+    assert "Wrote " in screen and "This host would be saved." in screen and "Kept." in screen
+    assert file.exists() and not netcf_py.Netcf(root).status().open
 
 
 def test_the_c_program(shell: Shell, root: Path) -> None:

@@ -261,7 +261,7 @@ def test_token_comes_from_the_environment(helper: Helper, core, host: Path) -> N
     [
         [], ["no-such-command"], ["--no-such-option"], ["status", "extra"], ["start", "extra"],
         ["start", "--open"], ["snapshot_config", "--note"], ["commit_config", "--on-write"],
-        ["snapshot_config", "x"], ["--root"], ["Start"], [""], ["status", "--Open"],
+        ["snapshot_config", "x"], ["snapshot_config", "--timeout", "0"], ["--root"], ["Start"], [""], ["status", "--Open"],
     ],
     ids=repr,
 )  # fmt: skip
@@ -271,6 +271,8 @@ def test_usage(helper: Helper, host: Path, arguments: list) -> None:
     done = helper.run(*arguments, root=host if arguments != ["--root"] else None)
     assert done.returncode == USAGE
     assert "Usage: networking-config" in done.stderr
+    if arguments and arguments[0] != "--root":
+        assert f"networking-config: {arguments[0]}: no command, or not" in done.stderr
     assert done.stdout == ""
     assert tree.differences(before, tree.capture(host, state=True, identity=True)) == []
 
