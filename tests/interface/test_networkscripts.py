@@ -241,7 +241,31 @@ def test_route_added(host: Host) -> None:
 
 def test_syntax_broken(host: Host) -> None:
     """Half a file, with a quote that nothing closes: it says nothing of eth0 that holds."""
-    host.write(ifcfg("eth0"), ETH0[:40] + "DEV='eth0\n    host.write("/usr/bin/nmcli", "#!/bin/sh\n# Stands in for one whose daemon answers.\n", 0o755)
+    host.write(ifcfg("eth0"), ETH0[:40] + "DEV='eth0\n<<<<<<< mine\nIPADDR=(\n")
+    host.call("ifup", "eth0")
+    rolled_back(host, "ifdown eth0", "ifdown eth0", "ifup eth0")
+
+
+def test_address_deleted_by_hand(host: Host) -> None:
+    """No file differs, yet what was up at the start comes up again."""
+    host.run("ip", "address", "del", "192.0.2.2/24", "dev", "eth0")
+    rolled_back(host, "ifdown eth0", "ifup eth0")
+
+
+def test_what_is_not_back_is_told(host: Host) -> None:
+    """A device that is gone: the file is back, the rest is up, and the call fails with its name."""
+    host.write(ifcfg("eth0"), ETH0.replace("192.0.2.2", "192.0.2.99"))
+    host.run("ip", "link", "del", "eth0")
+    said = host.rollback("--limit", "20", status=1)
+    assert "eth0 (is not there)" in said
+    assert (host.root / ifcfg("eth0")[1:]).read_text() == ETH0
+    assert host.addresses("eth1") == ["198.51.100.2/24"]
+
+
+def test_network_manager_keeps_its_own(host: Host) -> None:
+    """While it runs only what is NM_CONTROLLED=no is the scripts'."""
+    host.run("mkdir", "-p", "/run/NetworkManager/devices")
+    host.write("/usr/bin/nmcli", "#!/bin/sh\n# Stands in for one whose daemon answers.\n", 0o755)
     host.write(ifcfg("eth0"), ETH0.replace("192.0.2.2", "192.0.2.99"))
     host.write(ifcfg("eth2"), "DEVICE=eth2\nBOOTPROTO=none\nIPADDR=203.0.113.2\nPREFIX=24\n")
     rolled_back(host, "ifdown eth0", "ifup eth0")
