@@ -301,16 +301,6 @@ def test_options_in_range(core: Core, root: Path) -> None:
         assert handle.status().note == b"taken"
 
 
-@pytest.mark.parametrize("option", ["note", "token", "helper"])
-def test_texts_that_are_too_long(core: Core, root: Path, option: str) -> None:
-    """256 bytes are one too many; the details name the option."""
-    with core.open(root) as handle:
-        with pytest.raises(NcfError) as caught:
-            handle.set_options(**{option: b"/" + b"x" * 255})
-        assert caught.value.code == ncf.EOTHER
-        assert option in caught.value.details
-
-
 @pytest.mark.parametrize("seconds", [0, THIRTY_DAYS + 1])
 def test_extending_out_of_range(core: Core, root: Path, seconds: int) -> None:
     """A deadline of no time, or of more than 30 days, is refused before anything is looked at."""

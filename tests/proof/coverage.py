@@ -64,7 +64,8 @@ def replay_corpora(directory: Path) -> None:
              "-w", "-o", program, *own, *objects, directory / "gcov.o", "--coverage"],
             cwd=directory, check=True,
         )  # fmt: skip
-        subprocess.run([program, corpus], check=True, stdout=subprocess.DEVNULL)
+        for inputs in ([corpus], *(["--edits", seed] for seed in corpus.glob("every-line"))):
+            subprocess.run([program, *inputs], check=True, stdout=subprocess.DEVNULL)
 
 
 def branches(notes: Path) -> Branches:
