@@ -65,6 +65,7 @@ def test_null_handle_is_refused_by_every_call(core: Core) -> None:
         files = ctypes.POINTER(ncf.ScopeFileStruct)()
         differences = ctypes.POINTER(ncf.DifferenceStruct)()
         discarded = ctypes.POINTER(ncf.DiscardedStruct)()
+        interfaces = ctypes.POINTER(ncf.InterfaceStruct)()
         ref = ctypes.byref
         outcomes = [getattr(lib, name)(None, 0) for name in CHANGE_CALLS]
         outcomes += [
@@ -77,13 +78,17 @@ def test_null_handle_is_refused_by_every_call(core: Core) -> None:
             lib.ncf_change_result(None, ref(result)),
             lib.ncf_discarded_list(None, ref(discarded), ref(count)),
             lib.ncf_discarded_restore(None, 1, 0),
+            lib.ncf_change_extend(None, 60),
+            lib.ncf_change_guard(None),
+            lib.ncf_change_boot(None, 0),
+            lib.ncf_change_interfaces(None, ref(interfaces), ref(count)),
         ]
         assert lib.ncf_snapshot_path(None) is None
         return outcomes
 
     ended = forks.run(calls)
     assert ended.signal == 0
-    assert ended.value == [-1] * 13
+    assert ended.value == [-1] * 17
 
 
 def test_null_handle_has_an_error_code(core: Core) -> None:
@@ -115,9 +120,10 @@ def test_init_needs_somewhere_to_put_the_handle(core: Core, root: Path) -> None:
         lambda lib, handle: lib.ncf_change_scope(handle, None, None),
         lambda lib, handle: lib.ncf_scope_list(handle, None, None),
         lambda lib, handle: lib.ncf_discarded_list(handle, None, None),
+        lambda lib, handle: lib.ncf_change_interfaces(handle, None, None),
         lambda lib, handle: lib.ncf_change_announce(handle, None),
     ],
-    ids=["status", "result", "diff", "scope", "scope_list", "discarded_list", "announce"],
+    ids=["status", "result", "diff", "scope", "scope_list", "discarded_list", "interfaces", "announce"],
 )
 def test_null_arguments_are_refused(core: Core, root: Path, call) -> None:  # type: ignore[no-untyped-def]
     """A NULL argument that is needed is NCF_EOTHER, not a crash."""

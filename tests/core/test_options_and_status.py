@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import time
 from pathlib import Path
@@ -264,3 +265,46 @@ def test_a_change_of_an_earlier_boot_can_be_closed(core: Core, root: Path, close
     getattr(core, close)(root)
     wanted = edited if close == "commit" else before
     assert tree.differences(wanted, tree.capture(root)) == []
+
+
+TOO_MUCH = {
+    "grace": ("grace", THIRTY_DAYS + 1),
+    "trial_boots": ("trial_boots", 101),
+    "limit of a command": ("command_limit", 24 * 3600 + 1),
+    "limit of all": ("total_limit", 24 * 3600 + 1),
+    "size": ("size", 8),
+}
+
+
+@pytest.mark.parametrize(("field", "value"), TOO_MUCH.values(), ids=TOO_MUCH)
+def test_options_out_of_range(core: Core, root: Path, field: str, value: int) -> None:
+    """Each is refused by its name, and none of the options is taken."""
+    options = ncf.OptionsStruct(ctypes.sizeof(ncf.OptionsStruct), b"refused")
+    setattr(options, field, value)
+    with core.open(root) as handle:
+        assert core.lib.ncf_change_set_options(handle.handle, ctypes.byref(options)) == -1
+        code, _, details = handle.error()
+        assert code == ncf.EOTHER
+        assert details and field.replace("command_", "").replace("total_", "") in details
+        handle.start()
+        assert handle.status().note == b""
+
+
+def test_options_in_range(core: Core, root: Path) -> None:
+    """The largest of each are taken."""
+    options = ncf.OptionsStruct(ctypes.sizeof(ncf.OptionsStruct), b"taken")
+    for field, value in list(TOO_MUCH.values())[:-1]:
+        setattr(options, field, value - 1)
+    with core.open(root) as handle:
+        assert core.lib.ncf_change_set_options(handle.handle, ctypes.byref(options)) == 0
+        handle.start()
+        assert handle.status().note == b"taken"
+
+
+@pytest.mark.parametrize("seconds", [0, THIRTY_DAYS + 1])
+def test_extending_out_of_range(core: Core, root: Path, seconds: int) -> None:
+    """A deadline of no time, or of more than 30 days, is refused before anything is looked at."""
+    with core.open(root) as handle:
+        with pytest.raises(NcfError) as caught:
+            handle.extend(seconds)
+        assert caught.value.code == ncf.EOTHER

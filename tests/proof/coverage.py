@@ -51,6 +51,23 @@ def run_tests(directory: Path) -> int:
     ).returncode  # fmt: skip
 
 
+def replay_corpora(directory: Path) -> None:
+    """The inputs that fuzzing kept, on the objects of the test library."""
+    fuzz = REPO / "tests/fuzz"
+    corpora = sorted((fuzz / "corpus").iterdir())
+    objects = sorted((directory / "test").rglob("*.o"))
+    for corpus in corpora:
+        program = directory / f"fuzz-{corpus.name}"
+        own = [fuzz / f"{name}.c" for name in (corpus.name, "standalone", "scratch", "sealing")]
+        subprocess.run(
+            ["gcc", "-D_GNU_SOURCE", "-DNCF_SEAM", "-DFUZZ_STANDALONE", f"-I{REPO}/csrc", f"-I{fuzz}",
+             "-w", "-o", program, *own, *objects, directory / "gcov.o", "--coverage"],
+            cwd=directory, check=True,
+        )  # fmt: skip
+        for inputs in ([corpus], *(["--edits", seed] for seed in corpus.glob("every-line"))):
+            subprocess.run([program, *inputs], check=True, stdout=subprocess.DEVNULL)
+
+
 def branches(notes: Path) -> Branches:
     """How often each branch was taken, by file and line."""
     told = subprocess.run(
@@ -117,6 +134,7 @@ def main() -> int:
     directory = REPO / "build/coverage"
     build(directory)
     failed = run_tests(directory)
+    replay_corpora(directory)
     if failed:
         print("The tests failed, so this is no figure:")
     return 0 if report(covered(directory)) and not failed else 1

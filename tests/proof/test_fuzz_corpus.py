@@ -42,6 +42,17 @@ def test_the_corpus_is_replayed(target: str, tmp_path: Path, fast_dir: Path) -> 
     assert len(done.stdout.splitlines()) == len(list((CORPUS / target).iterdir())) > 0
 
 
+def test_every_edit_of_a_manifest_of_every_line(tmp_path: Path) -> None:
+    """A manifest with each line there is, edited at each place with sums made right again: refused, or it
+    means exactly what it says."""
+    seed = CORPUS / "manifest/every-line"
+    done = subprocess.run(
+        [made("manifest-standalone", tmp_path), "--edits", seed], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == [str(seed)]
+
+
 def test_every_flipped_bit_and_every_cut_is_refused(tmp_path: Path, fast_dir: Path) -> None:
     """Of 20 snapshots, every single-bit flip and every truncation is refused as damage."""
     snapshots = sorted((CORPUS / "rollback").iterdir())[:20]
