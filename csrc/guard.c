@@ -14,7 +14,10 @@
 #include <unistd.h>
 
 /* A boot may be slow, and a guard with fewer rights is no good there: a service gets a minute. */
-enum { READY_MS = 10000, SERVICE_MS = 60000, STEP_MS = 2, PAUSE_DOUBLINGS = 9, PAUSE_MAX = 300 /* seconds */ };
+enum {
+    READY_MS = 10000, SERVICE_MS = 60000, STEP_MS = 2,
+    PAUSE_DOUBLINGS = 9, PAUSE_MAX = 300 /* seconds */
+};
 #define SECOND 1000000000u
 #define SYSTEMD_RUN "/usr/bin/systemd-run"
 #define SYSTEMD_RUNS "/run/systemd/system"
