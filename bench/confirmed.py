@@ -31,8 +31,8 @@ from report import Table
 
 sys.path.insert(0, str(PROJECT / "tests"))
 
-from lib import build, debian, hosts, snapshot  # noqa: E402
-from lib.hosts import Booted  # noqa: E402
+from lib import build, debian, hosts, snapshot
+from lib.hosts import Booted
 
 PACKAGES = ("systemd-sysv", "dbus", "ifupdown", "iproute2", "netplan.io", "network-manager")
 OLD, WRONG = "192.0.2.2", "192.0.2.99"
@@ -232,7 +232,9 @@ def measure(runs: int, place: Path) -> tuple[Table, list[int]]:
     )
     system, memory = debian.system(*PACKAGES), list[int]()
     for stack in STACKS:
-        tools = [("networking-config", ours), *([RIVALS[stack.name]] if stack.name in RIVALS else [])]
+        tools = [("networking-config", ours)]
+        if stack.name in RIVALS:
+            tools.append(RIVALS[stack.name])
         samples: dict[str, list[Sample]] = {name: [] for name, _ in tools}
         with ExitStack() as cleanup:
             where = place / stack.name
@@ -257,7 +259,7 @@ def spread(values: tuple[float, ...]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="of each tool on each stack (5)")
     parser.add_argument("--markdown", action="store_true", help="the table as Markdown")
     arguments = parser.parse_args()
