@@ -13,7 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { READY_MS = 10000, STEP_MS = 2, PAUSE_DOUBLINGS = 9, PAUSE_MAX = 300 /* seconds */ };
+/* A boot may be slow, and a guard with fewer rights is no good there: a service gets a minute. */
+enum {
+    READY_MS = 10000, SERVICE_MS = 60000, STEP_MS = 2,
+    PAUSE_DOUBLINGS = 9, PAUSE_MAX = 300 /* seconds */
+};
 #define SECOND 1000000000u
 #define SYSTEMD_RUN "/usr/bin/systemd-run"
 #define SYSTEMD_RUNS "/run/systemd/system"
@@ -118,8 +122,8 @@ static bool start_service(struct store *store, const char *program, const struct
     };
     struct run_result r;
 
-    run_command(argv, READY_MS, &r);
-    for (int waited = 0; run_succeeded(&r) && waited < READY_MS; waited += STEP_MS) {
+    run_command(argv, SERVICE_MS, &r);
+    for (int waited = 0; run_succeeded(&r) && waited < SERVICE_MS; waited += STEP_MS) {
         if (guard_is_there(store, m))
             return true;
         sys_sleep_ms(STEP_MS);

@@ -571,7 +571,13 @@ static const struct {
 /* What else went wrong is for the command itself to say. */
 static void put_guard_back(const struct call *c)
 {
-    if (ncf_change_guard(c->ncf) && ncf_error(c->ncf, NULL, NULL) == NCF_EEXEC)
+    struct ncf_change_status s;
+
+    if (ncf_change_status(c->ncf, &s) || s.guarded || !(s.deadline || s.has_leash))
+        return;
+    if (ncf_change_guard(c->ncf) == 0 && !c->as_netcf)
+        print_note(c, "the guard of the open change was gone; another watches it now");
+    else if (ncf_error(c->ncf, NULL, NULL) == NCF_EEXEC)
         (void)fail(c);
 }
 

@@ -108,7 +108,11 @@ def _guarded(ncf: Netcf, closes: bool) -> Iterator[None]:
 
 def _put_guard_back(ncf: Netcf) -> None:
     try:
+        status = ncf.status()
+        if status.guarded or (status.deadline is None and status.grace is None):
+            return
         ncf.change_guard()
+        click.echo("Note: the guard of the open change was gone; another watches it.", err=True)
     except ProgramError as error:
         click.echo(f"Note: {printable(error.details or error.message)}", err=True)
     except NetcfError:

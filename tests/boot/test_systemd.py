@@ -31,6 +31,8 @@ wait_for has_address eth0 10.0.0.1
 wait_for sh -c "! networking-config status --open"
 networking-config status
 ip -o -4 addr show dev eth0 | awk '{ print $4 }'
+wait_for sh -c "! pidof networking-config"
+journalctl --sync
 journalctl -b -q -o cat -t networking-config
 rm -r /var/lib/netcf
 """
@@ -49,6 +51,8 @@ wait_for sh -c "! networking-config status --open"
 networking-config status
 cat $interfaces/eth0
 ip -o -4 addr show dev eth0 | awk '{ print $4 }'
+wait_for sh -c "! pidof networking-config"
+journalctl --sync
 journalctl -b -q -o cat -t networking-config
 rm -r /var/lib/netcf
 """

@@ -130,6 +130,7 @@ def test_any_command_puts_a_killed_guard_back(
     path = helper.path if program != "netcf" else Path(sys.executable).with_name("netcf")
     done = subprocess.run([path, "--root", host, *command.split()], capture_output=True, text=True)
     assert done.returncode == status, done.stderr
+    assert "the guard of the open change was gone; another watches it" in done.stderr
     (second,) = guards(host)
     assert second != first
 

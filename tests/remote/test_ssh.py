@@ -22,7 +22,9 @@ ASKED = "Keep it?"
 
 
 def log_of(remote: Remote) -> str:
-    """What the guards of this boot told the journal."""
+    """What the guards of this boot told the journal; the last thing that they do."""
+    hosts.wait_for(lambda: remote.guards() == {}, "the guard's end")
+    remote.host.run("journalctl", "--sync")
     return remote.host.run("journalctl", "-b", "-q", "-o", "cat", "-t", "networking-config")
 
 
