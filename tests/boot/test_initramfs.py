@@ -99,7 +99,7 @@ def test_initramfs_tools_when_the_root_comes_over_the_network(
     guests.open_change(sysvinit, helper, BY_NETWORK, LOST)
     boot = sysvinit.boot(
         "report\n",
-        line=f"{LINE} ip=dhcp root=/dev/nbd0 nbdroot=10.0.2.100,root,nbd0",
+        line=f"{LINE} ip=dhcp root=/dev/nbd0 nbdroot=$nbd",
         initrd=initramfs["initramfs-tools"],
         network_root=True,
     )

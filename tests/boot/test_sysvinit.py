@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from pathlib import Path
 
@@ -74,6 +73,7 @@ again() {
     section "$1"
     networking-config status
     cat $interfaces/eth0
+    section "prepared after $1"
     rm -r /var/lib/netcf
 }
 wrong() {
@@ -88,9 +88,7 @@ full)
     report
     section clock
     stat -c %y /var/lib/netcf/*
-    section full
-    cp $interfaces/eth0 /more
-    rm -r /more /fill /var/lib/netcf
+    rm -r /fill /var/lib/netcf
     wrong reboot
     reboot -f
     sleep 600 ;;
@@ -110,7 +108,7 @@ def fill_up(file: Path) -> None:
     """Leave no block free."""
     with open(file, "wb", buffering=0) as fill:
         for size in (MEBI, 4096, 512):
-            with contextlib.suppress(OSError):
+            with pytest.raises(OSError, match="No space left"):
                 while True:
                     fill.write(bytes(size))
 
@@ -134,7 +132,6 @@ def test_full_disk_in_1970(reboots: Boot) -> None:
     assert reboots.section("status") == ["No open transaction"]
     assert reboots.section("addresses") == ["lo 127.0.0.1/8", "eth0 10.0.0.1/24"]
     assert reboots.section("clock")[0].startswith("1970-01-01 00:0")
-    assert [line for line in reboots.section("full") if "No space left" in line]
 
 
 @pytest.mark.parametrize("how", ["reboot -f", "kexec"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
@@ -82,28 +83,30 @@ def files_of_disk(image: Path, directory: str, where: Path) -> Path:
     return out / Path(directory).name
 
 
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 @contextmanager
-def network_disk(image: Path, socket: Path) -> Iterator[None]:
-    """An image, served by nbd on a socket."""
+def network_disk(image: Path, port: int) -> Iterator[None]:
+    """An image, served by nbd on a port of this machine."""
     need("qemu-storage-daemon")
     server = subprocess.Popen(
         [
             find("qemu-storage-daemon"), "--blockdev", f"driver=file,node-name=file,filename={image}",
             "--blockdev", "driver=raw,node-name=root,file=file",
-            "--nbd-server", f"addr.type=unix,addr.path={socket}",
+            "--nbd-server", f"addr.type=inet,addr.host=127.0.0.1,addr.port={port}",
             "--export", "type=nbd,id=root,node-name=root,name=root,writable=on",
         ],
         stdin=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        while not socket.exists():
-            assert server.poll() is None
-            time.sleep(0.05)
         yield
     finally:
         server.kill()
         server.wait()
-        socket.unlink(missing_ok=True)
 
 
 @dataclass
@@ -158,22 +161,26 @@ class Machine:
 
         The guest finds `job` on its second disk.  `slow` throttles the first one,
         `clock` is what its hardware clock says at first.  With `network_root` the
-        first disk is an empty one, and the root is served at 10.0.2.100 by nbd.
+        first disk is an empty one, and the root is served by nbd, at $nbd in `line`.
         """
         self.count += 1
         console, report, script = (self.place / f"{self.count}.{name}" for name in ("console", "report", "job"))
         script.write_bytes(job.encode().ljust(1 << 16, b"\n"))
         report.touch()
         console.touch()
-        server = self.place / "nbd"
-        served = f",guestfwd=tcp:10.0.2.100:10809-unix:{server}" if network_root else ""
-        first = self.place / "empty.img" if network_root else self.disks[0]
+        first = self.disks[0]
+        if network_root:
+            first = self.place / "empty.img"
+            first.write_bytes(bytes(MEBI))
+            port = free_port()
+            # This machine as the guest's network sees it.
+            line = line.replace("$nbd", f"10.0.2.2:{port}/root")
         command = [
             find("qemu-system-x86_64"), "-accel", "tcg", "-cpu", "max", "-m", "512", "-nodefaults",
             "-display", "none", "-kernel", self.kernel, "-initrd", initrd or self.initrd, "-rtc", f"base={clock}",
             "-append", f"console=ttyS0 panic=-1 root=/dev/vda ro trace_event=sched:sched_process_exec {line}",
             "-serial", f"file:{console}", "-serial", f"file:{report}",
-            "-netdev", "user,id=net,restrict=on" + served, "-device", "virtio-net-pci,netdev=net,mac=52:54:00:00:00:01",
+            "-netdev", f"user,id=net,restrict={'off' if network_root else 'on'}", "-device", "virtio-net-pci,netdev=net,mac=52:54:00:00:00:01",
         ]  # fmt: skip
         for number, image in enumerate([first, script, *self.disks[1:]]):
             throttle = f",throttling.iops-write={slow}" if slow and number == 0 else ""
@@ -181,8 +188,7 @@ class Machine:
         started = time.monotonic()
         with ExitStack() as stack:
             if network_root:
-                first.write_bytes(bytes(MEBI))
-                stack.enter_context(network_disk(self.disks[0], server))
+                stack.enter_context(network_disk(self.disks[0], port))
             errors = stack.enter_context(open(self.place / f"{self.count}.qemu", "wb"))
             emulator = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
             stack.callback(emulator.wait)
