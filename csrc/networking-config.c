@@ -30,6 +30,7 @@ struct call {
     bool as_netcf;  /* called by the name of netcf's script */
     bool open_only; /* status --open */
     bool boots;     /* this host, now */
+    bool initramfs; /* the host's own init comes here, too */
     unsigned start_flags, rollback_flags;
     struct ncf_change_options options; /* of a start */
     char **argument; /* what follows the command, up to NULL */
@@ -61,7 +62,9 @@ static const char help[] =
     "  discarded         what rollbacks replaced, newest first\n"
     "  put-back ID       in an open change: put such a configuration back\n"
     "  snapshot-dir      the path that exists exactly while a change is open\n"
-    "  start             at boot: undo a change that was neither kept nor undone\n"
+    "  start [--initramfs]\n"
+    "                    at boot: undo a change that was neither kept nor undone;\n"
+    "                    from an initramfs a change on trial is left to the host's init\n"
     "  stop, restart, reload, force-reload, condrestart, try-restart\n"
     "                    for init; they leave an open change alone\n"
     "\n"
@@ -293,10 +296,13 @@ static int catch_up(struct call *c, struct boot *b, int status)
 /* At boot: nothing open is how it should be. */
 static int do_boot(struct call *c)
 {
+    struct ncf_change_status s;
     struct ncf_change_result r;
     struct boot b;
     int result;
 
+    if (c->initramfs && !ncf_change_status(c->ncf, &s) && s.open && s.trial_boots)
+        return DONE; /* or this boot would be counted twice */
     c->boots = !*c->root && !c->as_netcf;
     if (c->boots)
         boot_before(&b, c->ncf);
@@ -645,6 +651,8 @@ static bool take_options(struct call *c, char **argv)
             argv++;
         else if (!strcmp(c->command, "status") && !strcmp(*argv, "--open"))
             c->open_only = true;
+        else if (!strcmp(c->command, "start") && !strcmp(*argv, "--initramfs"))
+            c->initramfs = true;
         else if (**argv == '-')
             return false;
         else
@@ -697,6 +705,7 @@ int main(int argc, char **argv)
     struct call c = { .root = "",
                       .as_netcf = argc > 0 && !strcmp(name ? name + 1 : argv[0], NETCF_SCRIPT) };
     char **arg = argc > 0 ? argv + 1 : argv;
+    bool script;
     int r;
 
     if (*arg && !strcmp(*arg, "guard"))
@@ -708,7 +717,8 @@ int main(int argc, char **argv)
         .token = getenv("NETWORKING_CONFIG_TOKEN"),
     };
     /* As interpreter of an init script the kernel puts "--sysv" and the script's path first. */
-    if (*arg && !strcmp(*arg, "--sysv"))
+    script = *arg && !strcmp(*arg, "--sysv");
+    if (script)
         arg += arg[1] ? 2 : 1;
     while (*arg && !c.as_netcf && !strcmp(*arg, "--root") && arg[1]) {
         c.root = strcmp(arg[1], "/") ? arg[1] : "";
@@ -722,6 +732,8 @@ int main(int argc, char **argv)
         if (!*arg)
             return usage(&c);
         c.command = *arg++;
+        if (script)
+            *arg = NULL; /* LSB has one argument; Debian's runit adds "--force-sysv" */
         r = take_options(&c, arg) ? run_on_root(&c) : usage(&c);
         if (r)
             return r;

@@ -50,6 +50,8 @@ complete -c networking-config -n $rollback -l all-interfaces -d 'Take every inte
 complete -c networking-config -n $rollback -l limit -x -d 'Seconds for all interfaces together'
 complete -c networking-config -n '__fish_seen_subcommand_from status' -l open \
     -d 'Let the exit status tell'
+complete -c networking-config -n '__fish_seen_subcommand_from start' -l initramfs \
+    -d 'Leave a change on trial to the init of the host'
 complete -c networking-config -n '__fish_seen_subcommand_from announce' -F
 complete -c networking-config -n '__fish_seen_subcommand_from put-back' \
     -a '(__networking_config_discarded)'

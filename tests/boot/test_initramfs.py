@@ -1,15 +1,19 @@
-"""As on Alpine: busybox init and the static helper, nothing else, in an initramfs."""
+"""From an initramfs: busybox alone, as on Alpine; the modules for Debian's initramfs-tools and dracut."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
-from lib import machine, trace, tree
+from lib import debian, machine, trace, tree
 from lib.helper import Helper
 from lib.machine import Machine
+
+from . import guests
+from .test_systemd import LINE
 
 pytestmark = [pytest.mark.system, pytest.mark.slow]
 
@@ -24,6 +28,7 @@ exec >/dev/ttyS1 2>&1
 echo "== interfaces"; /bin/busybox cat /etc/network/interfaces
 echo "== status"; /sbin/networking-config status
 echo "== again"; /sbin/networking-config start; echo $?
+echo "== date"; /bin/busybox date +%Y
 echo "== proc"; /bin/busybox ls -d /proc
 echo "== end"
 """
@@ -51,9 +56,63 @@ def test_busybox_sysinit(helper: Helper, root: Path, tmp_path: Path) -> None:
     disk = tmp_path / "unused.img"
     disk.write_bytes(bytes(1 << 20))
     guest = Machine(tmp_path / "boots", machine.archive(files, {"init": "/bin/busybox"}), [disk])
-    boot = guest.boot("")
+    boot = guest.boot("", clock="1970-01-01T00:00:00")
     assert "\n".join(boot.section("interfaces")) + "\n" == right
     assert boot.section("status") == ["No open transaction"]
     assert boot.section("again") == ["0"]
+    assert boot.section("date") == ["1970"]
     assert "No such file" in boot.section("proc")[0]
     assert re.search(r"networking-config: rolled back change [0-9a-f]{16}: ", boot.console)
+
+
+# The network is up already where the root comes over it.
+BY_NETWORK = "auto eth0\niface eth0 inet manual\n"
+LOST = "auto eth0\niface eth0 inet static\n    address 10.0.0.99/24\n    pre-up ip addr flush dev eth0\n"
+
+MAKE = {
+    "initramfs-tools": "sed -i s/MODULES=.*/MODULES=list/ /etc/initramfs-tools/initramfs.conf; "
+    "printf '%s\\n' virtio_pci virtio_blk virtio_net >/etc/initramfs-tools/modules; mkinitramfs -o /initrd {kernel}",
+    "dracut": "dracut --no-hostonly --drivers 'virtio_pci virtio_blk' "
+    "-m 'base rootfs-block udev-rules fs-lib kernel-modules networking-config' /initrd {kernel}",
+}
+
+
+@pytest.fixture(scope="module")
+def initramfs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What Debian's tools make of our modules."""
+    made = {}
+    place = tmp_path_factory.mktemp("initramfs")
+    for init, command in MAKE.items():
+        with debian.copy(machine.kernel(), place) as tree:
+            guests.install(tree, init)
+            [kernel] = (tree / "usr/lib/modules").iterdir()
+            debian.inside(tree, "sh", "-c", command.format(kernel=kernel.name))
+            made[init] = place / init
+            shutil.copy(tree / "initrd", made[init])
+    return made
+
+
+def test_initramfs_tools_when_the_root_comes_over_the_network(
+    sysvinit: Machine, helper: Helper, initramfs: dict[str, Path]
+) -> None:
+    """Rolled back before the host's init starts: with the wrong files it would lose its root."""
+    guests.open_change(sysvinit, helper, BY_NETWORK, LOST)
+    boot = sysvinit.boot(
+        "report\n",
+        line=f"{LINE} ip=dhcp root=/dev/nbd0 nbdroot=$nbd",
+        initrd=initramfs["initramfs-tools"],
+        network_root=True,
+    )
+    guests.assert_rolled_back(sysvinit, boot, BY_NETWORK)
+    executed = boot.section("executed")
+    assert executed.index("/sbin/networking-config") < executed.index("/sbin/init")
+    assert "eth0 10.0.2.15/24" in boot.section("addresses")
+
+
+def test_dracut(sysvinit: Machine, helper: Helper, initramfs: dict[str, Path]) -> None:
+    """Rolled back before the host's init starts, and the root is as read-only again as it was."""
+    guests.open_change(sysvinit, helper)
+    boot = sysvinit.boot("report\n", line=LINE, initrd=initramfs["dracut"])
+    guests.assert_rolled_back(sysvinit, boot)
+    executed = boot.section("executed")
+    assert executed.index("/usr/sbin/networking-config") < executed.index("/sbin/init")

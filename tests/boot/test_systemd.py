@@ -132,6 +132,26 @@ for n in $(seq 100 299); do echo "iface wrong$n inet manual" >$interfaces/many$n
 sync
 """
 
+# One of two files can't be restored where /etc/fstab mounts its directory read-only.
+FAILS = """
+networking-config snapshot_config
+sed -i s/10.0.0.1/10.0.0.95/ /etc/netplan/eth0.yaml
+echo "iface wrong inet manual" >$interfaces/many100
+echo "$interfaces $interfaces none bind,ro 0 0" >>/etc/fstab
+section wrong
+files
+sync
+"""
+
+MENDED = """
+section evidence
+ls -1A /var/lib/netcf
+section mended
+umount $interfaces
+sed -i /bind,ro/d /etc/fstab
+sync
+"""
+
 UP = "wait_for has_address eth0 10.0.0.1\nreport\n"
 
 
@@ -159,7 +179,9 @@ def boots(guest: Machine) -> dict[str, Boot]:
     )
     done["halfway"] = Boot("", "\n".join(many(guest)), 0)
     done["after two cuts"] = guest.boot("report\n", line=LINE)
-    done["second"] = guest.boot(UP.replace("wait", "#"), line=LINE)
+    done["second"] = guest.boot(UP.replace("wait", "#") + FAILS, line=LINE)
+    done["fails"] = guest.boot(UP + MENDED, line=LINE)
+    done["tries again"] = guest.boot("report\n", line=LINE)
     done["masked"] = guest.boot("report\n", line=LINE + " systemd.mask=networking-config.service")
     return done
 
@@ -301,3 +323,30 @@ def test_a_second_boot_does_nothing(boots: dict[str, Boot]) -> None:
     assert second.section("state") == first.section("state")
     assert second.section("files") == first.section("files")
     assert not [line for line in second.section("journal") if "networking-config:" in line]
+
+
+def test_a_file_that_cannot_be_restored(boots: dict[str, Boot]) -> None:
+    """What can be restored is, the rest is as it was; said at the console; the boot goes on."""
+    right, wrong = (boots["second"].section(name) for name in ("files", "wrong"))
+    boot = boots["fails"]
+    assert set(boot.section("files")) - set(right) == {line for line in wrong if line.endswith("/many100")} - set(right)
+    assert boot.section("unit") == ["ExecMainStatus=1", "ActiveState=failed"]
+    assert "eth0 10.0.0.1/24" in boot.section("addresses")
+    assert "network-snapshot.tar" in boot.section("evidence")
+    [line] = [line for line in boot.section("journal") if line.startswith("networking-config: ")]
+    assert "etc/network/interfaces.d/many100: Read-only file system" in line
+    assert line in boot.console
+
+
+def test_the_next_boot_tries_again(boots: dict[str, Boot]) -> None:
+    """With the cause mended all is restored, and the change is closed."""
+    boot = boots["tries again"]
+    assert boot.section("files") == boots["second"].section("files")
+    assert boot.section("unit") == ["ExecMainStatus=0", "ActiveState=active"]
+    assert boot.section("status") == ["No open transaction"]
+
+
+def test_the_root_was_read_only_at_first(boots: dict[str, Boot]) -> None:
+    """It was mounted so, and the helper waited until systemd had mounted it again for writing."""
+    boot = boots["wrong address"]
+    assert boot.console.index("EXT4-fs (vda): re-mounted") < boot.console.index("rolled back change")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from lib.machine import Boot
+from lib.helper import Helper
+from lib.machine import MEBI, Boot, Machine
 
 from . import guests
 from .test_systemd import LINE
@@ -27,13 +29,14 @@ sync
 
 
 @pytest.fixture(scope="module")
-def boots(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Boot]:
+def boots(sysvinit: Machine) -> dict[str, Boot]:
     """Two boots with a power cut between them."""
-    guest = guests.with_sysvinit(tmp_path_factory.mktemp("sysvinit"))
+    with sysvinit.root() as root:
+        guests.set_up(root)
     up = "wait_for has_address eth0 10.0.0.1\nsleep 3\nreport\n"
     return {
-        "nothing open": guest.boot(up + HOTPLUG, line=LINE),
-        "hotplug": guest.boot(up, line=LINE),
+        "nothing open": sysvinit.boot(up + HOTPLUG, line=LINE),
+        "hotplug": sysvinit.boot(up, line=LINE),
     }
 
 
@@ -62,3 +65,76 @@ def test_console_and_log(boots: dict[str, Boot]) -> None:
     line = r"networking-config: rolled back change [0-9a-f]{16}: 3 paths restored"
     assert len(re.findall(line, "\n".join(boots["hotplug"].section("log")))) == 1
     assert re.search(line, boots["hotplug"].console)
+
+
+# Three kernels in one run of the machine; the job runs again with each.
+REBOOTS = """
+again() {
+    section "$1"
+    networking-config status
+    cat $interfaces/eth0
+    section "prepared after $1"
+    rm -r /var/lib/netcf
+}
+wrong() {
+    networking-config snapshot_config
+    sed -i s/10.0.0.1/10.0.0.99/ $interfaces/eth0
+    echo $1 >/step
+    sync
+}
+case $(cat /step) in
+full)
+    wait_for has_address eth0 10.0.0.1
+    report
+    section clock
+    stat -c %y /var/lib/netcf/*
+    rm -r /fill /var/lib/netcf
+    wrong reboot
+    reboot -f
+    sleep 600 ;;
+reboot)
+    again "reboot -f"
+    wrong kexec
+    kexec -l /boot/vmlinuz --initrd=/boot/initrd --reuse-cmdline
+    kexec -e
+    sleep 600 ;;
+kexec)
+    again kexec ;;
+esac
+"""
+
+
+def fill_up(file: Path) -> None:
+    """Leave no block free."""
+    with open(file, "wb", buffering=0) as fill:
+        for size in (MEBI, 4096, 512):
+            with pytest.raises(OSError, match="No space left"):
+                while True:
+                    fill.write(bytes(size))
+
+
+@pytest.fixture(scope="module")
+def reboots(sysvinit: Machine, helper: Helper) -> Boot:
+    """A change is open on a disk without a free block, and it is 1970; then reboot -f; then kexec."""
+    guests.open_change(sysvinit, helper)
+    with sysvinit.root() as root:
+        (root / "step").write_text("full\n")
+        fill_up(root / "fill")
+    boot = sysvinit.boot(REBOOTS, line=LINE, clock="1970-01-01T00:00:00")
+    assert boot.kernels == 3
+    return boot
+
+
+def test_full_disk_in_1970(reboots: Boot) -> None:
+    """The reserve of the start is enough for the rollback; no clock is needed."""
+    assert len(re.findall(f"^{guests.ROLLED_BACK}$", reboots.console, re.M)) == 1
+    assert reboots.section("state") == ["network-rollback-00000001.tar"]
+    assert reboots.section("status") == ["No open transaction"]
+    assert reboots.section("addresses") == ["lo 127.0.0.1/8", "eth0 10.0.0.1/24"]
+    assert reboots.section("clock")[0].startswith("1970-01-01 00:0")
+
+
+@pytest.mark.parametrize("how", ["reboot -f", "kexec"])
+def test_boots_that_skip_the_shutdown(reboots: Boot, how: str) -> None:
+    """They count as boots."""
+    assert reboots.section(how) == ["No open transaction", *guests.RIGHT.splitlines()]

@@ -49,7 +49,7 @@ def test_uninstall_takes_back_what_install_wrote(netcf: Netcf, init: str) -> Non
 
 def test_what_it_tells(netcf: Netcf) -> None:
     """A path a line, and whether a boot would roll back."""
-    assert re.fullmatch(r"(?:Wrote /\S+\n){3}", netcf.out("boot", "install", "systemd"))
+    assert re.fullmatch(r"(?:Wrote /\S+\n){5}", netcf.out("boot", "install", "systemd"))
     assert "An open change would be rolled back at boot.\n" in netcf.out("boot", "status")
     assert re.fullmatch(r"(?:Removed /\S+\n){3}", netcf.out("boot", "uninstall"))
     ran = netcf.run("boot", "status")

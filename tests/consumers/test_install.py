@@ -110,7 +110,9 @@ def test_each_directory_can_be_chosen(products: Products, tmp_path: Path) -> Non
         "l/multi-arch/pkgconfig/ncf.pc",
         "s/networking-config",
         "u/multi-user.target.wants/networking-config.service",
+        "u/networking-config-soft-reboot.service",
         "u/networking-config.service",
+        "u/soft-reboot.target.wants/networking-config-soft-reboot.service",
         "z/_netcf",
         "z/_networking-config",
     ]
@@ -126,6 +128,10 @@ def test_each_init_gets_its_files(products: Products, tmp_path: Path) -> None:
             "usr/lib/systemd/system/networking-config.service": "0o644",
             "usr/lib/systemd/system/multi-user.target.wants/networking-config.service": (
                 "../networking-config.service"
+            ),
+            "usr/lib/systemd/system/networking-config-soft-reboot.service": "0o644",
+            "usr/lib/systemd/system/soft-reboot.target.wants/networking-config-soft-reboot.service": (
+                "../networking-config-soft-reboot.service"
             ),
         },
         "sysv": {"etc/init.d/networking-config": "0o755"},

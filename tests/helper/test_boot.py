@@ -158,6 +158,30 @@ def test_arguments_of_an_init_script(helper: Helper, root: Path) -> None:
     assert tree.differences(before, tree.capture(root)) == []
 
 
+def test_further_words_of_an_init_are_not_for_the_script(helper: Helper, root: Path) -> None:
+    """Debian's runit says "start --force-sysv"."""
+    before = tree.realistic(root)
+    helper.run("change-begin", root=root, check=True)
+    tree.lock_out(root)
+    done = helper.run("--sysv", "/etc/init.d/networking-config", "--root", root, "start", "--force-sysv")
+    assert done.returncode == DONE
+    assert tree.differences(before, tree.capture(root)) == []
+    assert helper.run("--root", root, "start", "--force-sysv").returncode == 2
+
+
+def test_an_initramfs_leaves_trial_boots_to_the_host(helper: Helper, root: Path) -> None:
+    """One boot is counted once; any other change is rolled back there."""
+    before = tree.realistic(root)
+    helper.run("change-begin", "--trial-boots", "1", root=root, check=True)
+    edited = tree.lock_out(root)
+    done = helper.run("start", "--initramfs", root=root, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert tree.differences(edited, tree.capture(root)) == []
+    assert "this boot is a trial" in helper.run("start", root=root, check=True).stdout
+    assert "rolled back change" in helper.run("start", "--initramfs", root=root, check=True).stdout
+    assert tree.differences(before, tree.capture(root)) == []
+
+
 def test_init_script_run_by_the_kernel(helper: Helper, root: Path, tmp_path: Path) -> None:
     """A file whose first line names the helper is run without a shell; its other lines are comments."""
     if len(str(helper.path)) > 100:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +22,8 @@ MEBI = 1 << 20
 
 
 def kernel() -> Path:
-    """A Debian system with a kernel, its modules and a static busybox."""
-    return debian.system("linux-image-cloud-amd64", "busybox-static")
+    """A Debian system with a kernel, its modules, a static busybox and what makes an initramfs."""
+    return debian.system("linux-image-cloud-amd64", "busybox-static", "dracut-core", "nbd-client")
 
 
 def modules(tree: Path, names: Iterable[str]) -> list[Path]:
@@ -61,7 +63,7 @@ def archive(files: dict[str, Path | bytes], links: dict[str, str] | None = None)
 def disk(image: Path, size: int, tree: Path | None = None) -> None:
     """An ext4 file system in a file, with a tree in it."""
     need("mke2fs")
-    command = [find("mke2fs"), "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=1,discard"]
+    command = [find("mke2fs"), "-q", "-F", "-t", "ext4", "-L", image.stem, "-E", "lazy_itable_init=1,discard"]
     command += ["-d", str(tree)] if tree else []
     subprocess.run([*command, str(image), str(size // 1024)], check=True)
 
@@ -79,6 +81,32 @@ def files_of_disk(image: Path, directory: str, where: Path) -> Path:
     subprocess.run([find("debugfs"), "-R", request, copy], capture_output=True, check=True)
     copy.unlink()
     return out / Path(directory).name
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@contextmanager
+def network_disk(image: Path, port: int) -> Iterator[None]:
+    """An image, served by nbd on a port of this machine."""
+    need("qemu-storage-daemon")
+    server = subprocess.Popen(
+        [
+            find("qemu-storage-daemon"), "--blockdev", f"driver=file,node-name=file,filename={image}",
+            "--blockdev", "driver=raw,node-name=root,file=file",
+            "--nbd-server", f"addr.type=inet,addr.host=127.0.0.1,addr.port={port}",
+            "--export", "type=nbd,id=root,node-name=root,name=root,writable=on",
+        ],
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        server.kill()
+        server.wait()
 
 
 @dataclass
@@ -113,38 +141,64 @@ class Machine:
         self.initrd = place / "initrd"
         self.initrd.write_bytes(initrd)
 
-    def boot(self, job: str, *, line: str = "", until: str = "== end\n", slow: str = "", then: float = 0) -> Boot:
+    @contextmanager
+    def root(self) -> Iterator[Path]:
+        """The file system of the first disk, while the machine is off."""
+        need("mount", "umount")
+        place = self.place / "root"
+        place.mkdir(exist_ok=True)
+        subprocess.run([find("mount"), "-o", "loop", self.disks[0], place], check=True)
+        try:
+            yield place
+        finally:
+            subprocess.run([find("umount"), place], check=True)
+
+    def boot(
+        self, job: str, *, line: str = "", until: str = "== end\n", slow: str = "", then: float = 0,
+        initrd: Path | None = None, clock: str = "utc", network_root: bool = False,
+    ) -> Boot:
         """Power on; cut the power when the report, or the console, contains `until`.
 
-        The guest finds `job` on its second disk.  `slow` throttles the first one.
+        The guest finds `job` on its second disk.  `slow` throttles the first one,
+        `clock` is what its hardware clock says at first.  With `network_root` the
+        first disk is an empty one, and the root is served by nbd, at $nbd in `line`.
         """
         self.count += 1
         console, report, script = (self.place / f"{self.count}.{name}" for name in ("console", "report", "job"))
         script.write_bytes(job.encode().ljust(1 << 16, b"\n"))
         report.touch()
         console.touch()
+        first = self.disks[0]
+        if network_root:
+            first = self.place / "empty.img"
+            first.write_bytes(bytes(MEBI))
+            port = free_port()
+            # This machine as the guest's network sees it.
+            line = line.replace("$nbd", f"10.0.2.2:{port}/root")
         command = [
             find("qemu-system-x86_64"), "-accel", "tcg", "-cpu", "max", "-m", "512", "-nodefaults",
-            "-display", "none", "-kernel", self.kernel, "-initrd", self.initrd,
+            "-display", "none", "-kernel", self.kernel, "-initrd", initrd or self.initrd, "-rtc", f"base={clock}",
             "-append", f"console=ttyS0 panic=-1 root=/dev/vda ro trace_event=sched:sched_process_exec {line}",
             "-serial", f"file:{console}", "-serial", f"file:{report}",
-            "-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,mac=52:54:00:00:00:01",
+            "-netdev", f"user,id=net,restrict={'off' if network_root else 'on'}", "-device", "virtio-net-pci,netdev=net,mac=52:54:00:00:00:01",
         ]  # fmt: skip
-        for number, image in enumerate([self.disks[0], script, *self.disks[1:]]):
+        for number, image in enumerate([first, script, *self.disks[1:]]):
             throttle = f",throttling.iops-write={slow}" if slow and number == 0 else ""
             command += ["-drive", f"file={image},format=raw,if=virtio,discard=unmap{throttle}"]
         started = time.monotonic()
-        with open(self.place / f"{self.count}.qemu", "wb") as errors:
+        with ExitStack() as stack:
+            if network_root:
+                stack.enter_context(network_disk(self.disks[0], port))
+            errors = stack.enter_context(open(self.place / f"{self.count}.qemu", "wb"))
             emulator = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=errors, stderr=errors)
-        try:
-            while until not in report.read_text(errors="replace") + console.read_text(errors="replace"):
+            stack.callback(emulator.wait)
+            stack.callback(emulator.kill)
+            while until not in (seen := report.read_text(errors="replace") + console.read_text(errors="replace")):
+                assert "Kernel panic" not in seen, seen[-6000:]
                 assert emulator.poll() is None, (self.place / f"{self.count}.qemu").read_text()
-                assert time.monotonic() - started < PATIENCE, console.read_text(errors="replace")[-3000:]
+                assert time.monotonic() - started < PATIENCE, seen[-3000:]
                 time.sleep(0.1)
             time.sleep(then)
-        finally:
-            emulator.kill()
-            emulator.wait()
         return Boot(
             console.read_text(errors="replace").replace("\r", ""),
             report.read_text(errors="replace").replace("\r", ""),
@@ -153,7 +207,7 @@ class Machine:
 
 
 def initramfs() -> bytes:
-    """An initramfs that finds the root on the first disk and goes there."""
+    """An initramfs that finds the root on the first disk and starts `init=` there."""
     tree = kernel()
     files: dict[str, Path | bytes] = {"bin/busybox": tree / "bin/busybox"}
     load = ""
@@ -162,9 +216,11 @@ def initramfs() -> bytes:
         load += f"insmod /modules/{module.name}\n"
     files["init"] = (
         "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nexport PATH=/bin\n"
-        "mkdir /dev /proc /root\nmount -t devtmpfs dev /dev\nmount -t proc proc /proc\n" + load +
+        "mkdir -p /dev /proc /root\nmount -t devtmpfs dev /dev\nmount -t proc proc /proc\n" + load +
+        "init=/sbin/init\nfor word in $(cat /proc/cmdline); do\n"
+        "case $word in init=*) init=${word#init=} ;; esac\ndone\n"
         "mount -o ro /dev/vda /root\numount /proc\nmount -o move /dev /root/dev\n"
-        "exec switch_root /root /sbin/init\n"
+        "exec switch_root /root $init\n"
     ).encode()  # fmt: skip
     return archive(files)
 

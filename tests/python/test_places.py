@@ -142,4 +142,4 @@ def test_boot_files_of_the_init_that_is_there(tmp_path: Path) -> None:
     assert files_below(tmp_path) == set()
     (tmp_path / "usr/lib/systemd").mkdir(parents=True)
     (tmp_path / "usr/lib/systemd/systemd").touch()
-    assert len(places.install_boot(root=tmp_path)) == 3
+    assert len(places.install_boot(root=tmp_path)) == 5
