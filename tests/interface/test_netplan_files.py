@@ -247,7 +247,7 @@ HUGE = {
 
 @pytest.mark.parametrize("what", HUGE)
 def test_huge_files_end_soon(parse: Parser, what: str) -> None:
-    """A megabyte of anything takes less than two seconds."""
-    begun = time.monotonic()
+    """A megabyte of anything takes less than two seconds of the processor."""
+    begun = time.process_time()
     one(parse, HUGE[what])
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
