@@ -129,7 +129,11 @@ $(BUILD)/libnetcf-change.so: $(BUILD)/lib/libvirt/adapter.o $(BUILD)/libvirt/cor
 	$(CC) -shared -Wl,-soname,libnetcf-change.so -Wl,-z,defs $(BASE_LDFLAGS) $(LDFLAGS) \
 		-Wl,--version-script=csrc/libvirt/adapter.map -o $@ $(filter %.o,$^) -ldl
 
-$(BUILD)/test/libncf-test.so: $(TEST_OBJECTS)
+$(BUILD)/test/units.o: tests/lib/units.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(BASE_CFLAGS) -fPIC $(TEST_CFLAGS) -c -o $@ $<
+
+$(BUILD)/test/libncf-test.so: $(TEST_OBJECTS) $(BUILD)/test/units.o
 	$(CC) -shared $(LDFLAGS) -o $@ $^
 
 # What it deals in fails beneath the library as it is shipped.
@@ -138,7 +142,7 @@ $(BUILD)/test/driver: tests/lib/driver.c $(BUILD)/libncf.a
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE $(TEST_CFLAGS) -Icsrc $(LDFLAGS) -o $@ $^ $(WRAPPED:%=-Wl,--wrap=%)
 
--include $(BUILD)/lib/libvirt/adapter.d $(LIB_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d)
+-include $(BUILD)/lib/libvirt/adapter.d $(LIB_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(BUILD)/test/units.d
 
 # --- installed --------------------------------------------------------------
 

@@ -59,10 +59,8 @@ static void skip_blanks(struct yaml *y)
 /* Behind a value there may be a comment. */
 static void end_line(struct yaml *y)
 {
-    const char *value_end = y->at;
-
     skip_blanks(y);
-    if (!at_end_of(y->at, y->end) && (*y->at != '#' || y->at == value_end))
+    if (!at_end_of(y->at, y->end) && (*y->at != '#' || !blank(y->at[-1])))
         not_understood(y);
     next_line(y);
 }

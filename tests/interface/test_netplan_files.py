@@ -1,0 +1,253 @@
+"""What netplan's YAML says about interfaces, read as a pure function."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib import build
+from lib.units import Parser, Units
+
+HEAD = "network:\n  version: 2\n"
+
+
+@pytest.fixture(scope="module")
+def parse(products: build.Products) -> Parser:
+    return Parser(products.test_library, "netplan")
+
+
+def one(parse: Parser, text: str | bytes) -> Units:
+    """The units of a single file."""
+    return parse({"etc/netplan/01.yaml": text})
+
+
+def text_of(units: Units, name: str) -> list[str]:
+    """What is said about an interface but for the sum of what is said about all."""
+    assert units.by_name[name].text[-1].startswith("common=")
+    return [line for line in units.by_name[name].text if not line.startswith("common=")]
+
+
+BLOCK = """\
+# The uplink.
+network:
+  version: 2
+  ethernets:
+    eth0:
+      addresses:
+        - 192.0.2.2/24
+        - "2001:db8::2/64"   # quoted
+      nameservers:
+          addresses: [192.0.2.53]
+      routes:
+      - to: default
+        via: 192.0.2.1
+      - {to: 10.0.0.0/8, via: 192.0.2.3}
+    eth1: {}
+  bridges:
+    br0:
+      interfaces: [eth0,
+        'eth1']
+      parameters:
+        stp: false
+"""
+EXPECTED = {
+    "br0": [
+        *("bridges", "interfaces", "interfaces/-", "interfaces/-=eth0", "interfaces/-"),
+        *("interfaces/-=eth1", "parameters", "parameters/stp", "parameters/stp=false"),
+    ],
+    "eth0": [
+        *("ethernets", "addresses", "addresses/-", "addresses/-=192.0.2.2/24", "addresses/-"),
+        *("addresses/-=2001:db8::2/64", "nameservers", "nameservers/addresses"),
+        *("nameservers/addresses/-", "nameservers/addresses/-=192.0.2.53", "routes", "routes/-"),
+        *("routes/-/to", "routes/-/to=default", "routes/-/via", "routes/-/via=192.0.2.1", "routes/-"),
+        *("routes/-/to", "routes/-/to=10.0.0.0/8", "routes/-/via", "routes/-/via=192.0.2.3"),
+    ],
+    "eth1": ["ethernets"],
+}
+
+SAME = [
+    BLOCK,
+    BLOCK.replace("\n", "\r\n"),
+    "---\n" + BLOCK,
+    "\ufeff" + BLOCK,
+    BLOCK.replace("  br0:", "  'br0':").replace("network:", '"network" :'),
+    BLOCK.replace("    eth1: {}", "\n# more\n    eth1:\n").replace("stp: false", "stp:   false # no"),
+    BLOCK.replace("      - {to: 10.0.0.0/8, via: 192.0.2.3}", "      -\n        to: 10.0.0.0/8\n        via: 192.0.2.3"),
+    """{network: {"version": 2, ethernets: {eth0: {addresses: [192.0.2.2/24, "2001:db8::2/64"],
+       nameservers: {addresses: [192.0.2.53]}, # a comment
+       routes: [{to: default, via: 192.0.2.1}, {to: 10.0.0.0/8, via: 192.0.2.3}]}, eth1: {}},
+       bridges: {br0: {interfaces: [eth0, eth1], parameters: {stp: false}}}}}""",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", SAME, ids=range(len(SAME)))
+def test_same_meaning_in_other_words(parse: Parser, text: str) -> None:
+    """Comments, quotes, brackets, ends of lines and depth of indentation are no difference."""
+    units = one(parse, text)
+    assert units.unread == ""
+    assert {name: text_of(units, name) for name in units.by_name} == EXPECTED
+    assert units == one(parse, BLOCK)
+
+
+def test_what_stands_on_what(parse: Parser) -> None:
+    """Ports and parents are needed; what configuration makes is a device."""
+    units = one(
+        parse,
+        HEAD
+        + """\
+  ethernets: {eth0: {}, eth1: {}}
+  bonds: {bond0: {interfaces: [eth0, eth1]}}
+  vlans: {vlan7: {id: 7, link: bond0}}
+  bridges: {br0: {interfaces: [vlan7], nameservers: {addresses: [eth0]}}}
+  vrfs: {red: {table: 1, interfaces: [br0]}}
+  tunnels: {wg0: {mode: wireguard, key: abc}}
+  dummy-devices: {dm0: {}}
+  wifis: {wlan0: {access-points: {"a: b": {password: "x"}}}}
+""",
+    )
+    assert units.unread == ""
+    assert {n: u.needs for n, u in units.by_name.items() if u.needs} == {
+        "bond0": ["eth0", "eth1"],
+        "vlan7": ["bond0"],
+        "br0": ["vlan7"],
+        "red": ["br0"],
+    }
+    devices = {n for n, u in units.by_name.items() if u.makes_device}
+    assert devices == {"bond0", "vlan7", "br0", "red", "wg0", "dm0"}
+
+
+MATCHED = """\
+network:
+  ethernets:
+    lan:
+      match: {macaddress: "52:54:00:00:00:01"}
+      set-name: eth7
+    pattern: {match: {name: "en*"}}
+    unknown:
+      match:
+        driver: ixgbe
+    plain: {}
+  vlans:
+    v1: {id: 1, link: lan}
+  bridges:
+    br0: {interfaces: [pattern, unknown, plain]}
+"""
+
+
+def test_ids_become_the_names_of_the_kernel(parse: Parser) -> None:
+    """set-name goes before match by name; a match by anything else may be any interface."""
+    units = one(parse, MATCHED)
+    assert {n: u.handle for n, u in units.by_name.items()} == {
+        "eth7": "lan",
+        "en*": "pattern",
+        "*": "unknown",
+        "plain": "plain",
+        "v1": "v1",
+        "br0": "br0",
+    }
+    assert units.by_name["v1"].needs == ["eth7"]
+    assert units.by_name["br0"].needs == ["en*", "*", "plain"]
+
+
+def test_files_are_joined(parse: Parser) -> None:
+    """Parts of one id come from several files, in the order of their names; others are not read."""
+    units = parse(
+        {
+            "etc/netplan/10-a.yaml": HEAD + "  ethernets:\n    eth0: {mtu: 1400}\n",
+            "etc/netplan/20-b.yaml": HEAD + "  ethernets:\n    eth0: {mtu: 9000}\n    eth1: {}\n",
+            "etc/netplan/README": "broken: [",
+            "etc/netplan/90-c.yaml": HEAD + "  bridges: {br0: {interfaces: [eth0]}}\n",
+            "etc/systemd/network/10-netplan-eth1.network.d/mtu.conf": "[Link]\n# high\nMTUBytes = 1300\n",
+            "etc/systemd/network/20-eth2.network": "[Match]\nName=eth2\n",
+        }
+    )
+    assert units.unread == ""
+    assert sorted(units.by_name) == ["br0", "eth0", "eth1"]
+    assert text_of(units, "eth0") == ["ethernets", "mtu", "mtu=1400", "ethernets", "mtu", "mtu=9000"]
+    assert text_of(units, "eth1") == ["ethernets", "[Link]", "MTUBytes = 1300"]
+
+
+def test_what_is_said_of_all_changes_all(parse: Parser) -> None:
+    """Another renderer is a change to every interface; another version number is none."""
+    text = HEAD + "  renderer: networkd\n  ethernets: {eth0: {}, eth1: {}}\n"
+    usual = one(parse, text)
+    other = one(parse, text.replace("networkd", "NetworkManager"))
+    assert all(usual.by_name[n] != other.by_name[n] for n in ("eth0", "eth1"))
+    assert usual == one(parse, text.replace("version: 2", "version: 3"))
+
+
+BROKEN = {
+    "tab": ("\n      addresses:", "\n\t    addresses:", 6),
+    "further out": ("\n      nameservers:", "\n     nameservers:", 9),
+    "item further out": ("\n      - to", "\n    - to", 12),
+    "two values": ("\n          addresses: [192.0.2.53]", "\n          addresses: a: b", 10),
+    "value below a value": ("stp: false", "stp: false\n          more: true", 22),
+    "text behind brackets": ("[192.0.2.53]", "[192.0.2.53] x", 10),
+    "wrong bracket": ("[192.0.2.53]", "[192.0.2.53}", 10),
+    "open bracket": ("'eth1']", "'eth1'", 20),
+    "open quote": ('db8::2/64"', "db8::2/64", 8),
+    "anchor": ("    eth1: {}", "    eth1: &all {}", 15),
+    "alias": ("    eth1: {}", "    eth1: *all", 15),
+    "second document": ("  bridges:", "---\n  bridges:", 16),
+    "no key": ("    eth1: {}", "    eth1: {}\n    eth2", 16),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_is_not_understood_is_said(parse: Parser, what: str) -> None:
+    """With file and line; and every interface of the files counts as changed."""
+    was, now, line = BROKEN[what]
+    text = BLOCK.replace(was, now, 1)
+    assert text != BLOCK
+    units = one(parse, text)
+    assert units.unread == f"etc/netplan/01.yaml, line {line}"
+    whole = one(parse, BLOCK)
+    assert all(units.by_name.get(name) != unit for name, unit in whole.by_name.items())
+
+
+def test_literals(parse: Parser) -> None:
+    """A literal is all that is further in than its key."""
+    text = HEAD + "  ethernets:\n    eth0:\n      a: |\n        b: c\n\n        [d\n      mtu: 1400\n"
+    units = one(parse, text)
+    assert units.unread == ""
+    assert text_of(units, "eth0") == ["ethernets", "a", "a= b: c", "", " [d", "", "mtu", "mtu=1400"]
+
+
+PIECES = [
+    *("network:", "ethernets:", "eth0:", "bridges", ":", ": ", "- ", "-", "\n", "\n  ", "\n    ", "\n      "),
+    *("[", "]", "{", "}", ",", '"', "'", "\\", "#", " #", "|", ">", "&a", "*a", "---", "\t", "\r", "\0", "\xff"),
+    *("interfaces", "link: ", "match: {name: ", "set-name: ", "10.0.0.1/8"),
+]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=3)), max_size=60).map("".join))
+def test_any_bytes_are_read(parse: Parser, text: str) -> None:
+    """Whatever stands there, reading ends, and twice in the same."""
+    assert one(parse, text) == one(parse, text)
+
+
+HUGE = {
+    "open brackets": b"[" * 1_000_000,
+    "nested keys": b"".join(b" " * (i % 3000) + b"a:\n" for i in range(600)),
+    "quotes": b'a: "\\"\n' * 140_000,
+    "one key": b"a" * 1_000_000,
+    "spaces": b" " * 1_000_000,
+    "items": b"- " * 500_000,
+    "lines": b"\n" * 1_000_000,
+    "literals": b"a: |\n" * 200_000,
+    "empty keys": b"{" + b":" * 900_000,
+    "ids": HEAD.encode() + b"  ethernets:\n" + b"".join(b"    e%d: {match: {name: x%d}}\n" % (i, i) for i in range(30_000)),
+    "needs": HEAD.encode() + b"  bridges:\n    b:\n      interfaces: [" + b"".join(b"e%d," % i for i in range(120_000)) + b"]\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HUGE)
+def test_huge_files_end_soon(parse: Parser, what: str) -> None:
+    """A megabyte of anything takes less than two seconds of the processor."""
+    begun = time.process_time()
+    one(parse, HUGE[what])
+    assert time.process_time() - begun < 2
