@@ -127,9 +127,13 @@ bool ini_is(const struct ini *i, const char *section, const char *key)
 struct unit *model_add(struct model *m, const char *name, size_t len)
 {
     void *array = m->unit;
-    const char *copy = arena_copy(&m->memory, name, len);
+    const char *copy;
     struct unit *u;
 
+    len = strnlen(name, len); /* a file may hold any byte */
+    if (!len)
+        return NULL;
+    copy = arena_copy(&m->memory, name, len);
     if (!copy || !array_grow(&array, m->count, &m->room, sizeof(*u))) {
         m->failed = true;
         return NULL;

@@ -46,7 +46,10 @@ struct model {
     bool failed; /* memory was short */
 };
 
-/* A new part of what is said about `name`; parts of one name are joined at the end.  Or NULL. */
+/*
+ * A new part of what is said about `name`; parts of one name are joined at the
+ * end.  NULL where memory is short, and of an empty name.
+ */
 struct unit *model_add(struct model *m, const char *name, size_t len);
 /* "KEY VALUE" as one line of the text; blanks at the ends and their number don't count. */
 void unit_line(struct unit *u, const char *line, size_t len);

@@ -73,6 +73,7 @@ static void check_model(const struct stack *stack, const struct config *c, const
     for (size_t i = 0; i < m->count; i++) {
         const struct unit *u = &m->unit[i];
 
+        must(*u->name && *u->handle, "%s: an interface without a name", stack->name);
         must(i == 0 || strcmp(m->unit[i - 1].name, u->name) < 0, "not sorted: %s", u->name);
         must(model_find(m, u->name) == u && model_covers(m, u->name), "not found: %s", u->name);
         must(equal(&u->text, &again.unit[i].text) && equal(&u->needs, &again.unit[i].needs) &&

@@ -314,7 +314,7 @@ def make(core: Core, corpus: Path) -> None:
     for name in ("manifest", "rollback", "scope", "interfaces"):
         (corpus / name).mkdir(parents=True, exist_ok=True)
         for old in (corpus / name).iterdir():
-            if not old.name.startswith("found-"):
+            if not old.name.startswith(("found-", "every-")):
                 old.unlink()
     for name, data in snapshots(core):
         path = corpus / "rollback" / name
