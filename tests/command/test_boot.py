@@ -51,7 +51,7 @@ def test_what_it_tells(netcf: Netcf) -> None:
     """A path a line, and whether a boot would roll back."""
     assert re.fullmatch(r"(?:Wrote /\S+\n){5}", netcf.out("boot", "install", "systemd"))
     assert "An open change would be rolled back at boot.\n" in netcf.out("boot", "status")
-    assert re.fullmatch(r"(?:Removed /\S+\n){3}", netcf.out("boot", "uninstall"))
+    assert re.fullmatch(r"(?:Removed /\S+\n){5}", netcf.out("boot", "uninstall"))
     ran = netcf.run("boot", "status")
     assert ran.returncode == 1 and "An open change might stay as it is at boot." in ran.stdout
 
