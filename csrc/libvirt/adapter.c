@@ -38,7 +38,9 @@
  * program on the way to libvirtd may have no libdl, and must run all the same.
  */
 #if defined(__x86_64__) && defined(__GLIBC__)
+#if __GLIBC_PREREQ(2, 34) /* before that there is no other, and old linkers refuse to name it */
 __asm__(".symver dlsym, dlsym@GLIBC_2.2.5");
+#endif
 #endif
 #pragma weak dlsym
 

@@ -66,6 +66,7 @@ def start_command(
     result = call.ncf.result()
 
     def say() -> None:
+        say_notice(result)
         if on_write:
             click.echo(f"Change {result.id} is open; nothing is saved until it is announced.")
         else:
@@ -81,7 +82,8 @@ def start_command(
             click.echo(f"It rolls back {span(grace or 0)} after this session has gone.")
         click.echo("Keep what you edit now with netcf commit, take it back with netcf rollback.")
 
-    call.answer({"id": result.id, "saved": result.saved, "refused": result.refused}, say)
+    told = {"saved": result.saved, "refused": result.refused, "notice": result.notice}
+    call.answer({"id": result.id, **told}, say)
 
 
 @command("commit", short_help="Keep the configuration as it is now.")

@@ -242,8 +242,13 @@ class _Trial:
             outcome, failure = "failed", error
         if outcome == "closed":
             outcome, reason = self._closed_elsewhere()
-        with contextlib.suppress(OSError):
+        try:
             self._report(outcome, reason, failure)
+            sys.stdout.flush()
+        except OSError:  # the terminal is gone: what is still buffered must not fail at the exit
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 1)
+            os.dup2(null, 2)
         return DONE if outcome == "kept" else FAILED
 
     def _keep(self) -> tuple[str, str]:

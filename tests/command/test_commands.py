@@ -186,7 +186,9 @@ def test_a_token_from_the_environment(netcf: Netcf) -> None:
     assert "sesame" not in netcf.out("status") + netcf.out("status", "--json")
     said(netcf, "commit", status=199, schema="errors")
     said(netcf, "commit", status=199, schema="errors", NETWORKING_CONFIG_TOKEN="wrong")
-    assert said(netcf, "start", "--timeout", "1200", **token)["id"] == first["id"]
+    again = said(netcf, "start", "--timeout", "1200", **token)
+    assert again["id"] == first["id"] and "deadline was moved" in again["notice"]
+    assert first["notice"] == ""
     assert said(netcf, "status")["change"]["deadline"] == 1200
     said(netcf, "commit", **token)
 
