@@ -151,19 +151,19 @@ MUTANTS = [
         "commit-syncs-no-files",
         "posix one",
         "fsync every file that may have changed",
-        ("durable.c", "if (e->type != 'f' && e->type != 'd')", "if (e->type != 'd')"),
+        ("durable.c", "if (sys_fsync(fd, e->path))", "if (e->type == 'd' && sys_fsync(fd, e->path))"),
     ),
     _m(
         "commit-syncs-no-directories",
         "posix one",
         "every directory whose names may have",
-        ("durable.c", "if (e->type != 'f' && e->type != 'd')", "if (e->type != 'f')"),
+        ("durable.c", "if (sys_fsync(fd, e->path))", "if (e->type == 'f' && sys_fsync(fd, e->path))"),
     ),
     _m(
         "commit-forgets-the-root",
         "posix bare",
         "every directory whose names may have",
-        ("durable.c", "return sync_root(dirs->root, started, root_touched, err);", "return 0;"),
+        ("durable.c", 'return sys_fsync(root, ".") ?', "return 0 ?"),
     ),
     _m(
         "commit-drops-the-snapshot-first",

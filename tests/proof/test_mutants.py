@@ -12,7 +12,7 @@ import pytest
 
 from lib.build import REPO
 from proof import simulator
-from proof.mutants import MUTANTS, Mutant, mutate
+from proof.mutants import CSRC, MUTANTS, Mutant, mutate
 
 
 def _words(name: str) -> str:
@@ -38,6 +38,32 @@ def test_the_documentation_lists_the_mutants() -> None:
     assert [(name, f"{personality} {scenario}") for name, personality, scenario in rows] == [
         (mutant.name, mutant.caught) for mutant in MUTANTS
     ]
+
+
+# It tells which interfaces are not back, and decides nothing.
+WITHOUT_A_MUTANT = {"store_keep_not_back"}
+
+
+def _fsyncs(text: str) -> list[tuple[int, str]]:
+    """Where they are called, and in which function."""
+    functions = [(each.start(), each[1]) for each in re.finditer(r"^\w.*?(\w+)\(", text, re.MULTILINE)]
+    return [
+        (call.start(), [name for start, name in functions if start < call.start()][-1])
+        for call in re.finditer(r"sys_fsync\(", text)
+    ]
+
+
+def test_each_fsync_of_the_core_has_a_mutant() -> None:
+    """Each stands in the text that a mutant replaces."""
+    left_alone = set()
+    for source in CSRC.rglob("*.c"):
+        text = source.read_text(encoding="utf-8")
+        edits = [edit for mutant in MUTANTS for edit in mutant.edits if edit.file == source.name]
+        broken = [(text.index(edit.old), text.index(edit.old) + len(edit.old)) for edit in edits]
+        for at, function in _fsyncs(text):
+            if not any(start <= at < end for start, end in broken):
+                left_alone.add(function)
+    assert left_alone - {"sys_fsync"} == WITHOUT_A_MUTANT
 
 
 @pytest.fixture(scope="module")

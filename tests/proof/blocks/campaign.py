@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -24,6 +25,8 @@ __all__ = ["Plan", "Report", "run"]
 SECOND_CUTS = 3
 # Give up looking for new states after so many rounds that found none.
 PATIENCE = 20
+# A long campaign says after each so many distinct states how it goes.
+TOLD_EVERY = 1000
 
 
 @dataclass
@@ -136,8 +139,12 @@ def _run(plan: Plan, report: Report, work: Path) -> None:
     with open(target, "wb") as file:
         file.truncate(plan.configuration.size)
     root = images.mountpoint(target)
+    told = 0
     with images.attached(plan.configuration, target) as mount:
         for recording, disk, cut, expectation in distinct(plan, recordings, work / "copy", report):
+            if plan.states and report.states >= told + TOLD_EVERY:
+                told = report.states
+                print(f"so far: {report}", file=sys.stderr, flush=True)
             disk.copy(target, cut.pieces)
             try:
                 outcome = recover(mount, root, plan.programs.helper, recording.trees, expectation)

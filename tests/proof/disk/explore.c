@@ -450,7 +450,7 @@ static void found(void *context, struct image *left, const struct log *log, int 
     struct expect next;
     uint32_t mark;
 
-    h = mix(mix(h, e->if_closed ? e->if_closed->hash : 0), kept_hash(&e->kept));
+    h = mix(mix(h, e->if_closed ? e->if_closed->hash : 0), kept_hash(&e->kept) + (e->before != NULL));
     first = set_add(&checked, h);
     again = depth < depth_exhaustive || (depth == depth_exhaustive && third_of && mix(h, seed) % third_of == 0);
     again = again && set_add(&expanded, mix(h, crash.personality));
@@ -537,9 +537,6 @@ static void play(struct script *s, enum operation end)
     static struct log setup;
     struct image empty;
 
-    set_clear(&checked);
-    set_clear(&expanded);
-    set_clear(&settled);
     host = (struct host){ .now = HOUR, .tick = scenario->coarse_clock ? 0 : 1000, .space = -1 };
     image_clear(&empty);
     mount(&setup, &empty);
@@ -809,6 +806,9 @@ static void run_scenario(int only_personality)
         if (only_personality >= 0 && p != only_personality)
             continue;
         crash.personality = (enum personality)p;
+        set_clear(&checked);
+        set_clear(&expanded);
+        set_clear(&settled);
         for (int syncs = 0; syncs <= 1; syncs++) {
             editor_syncs = syncs;
             for (int end = COMMIT; end <= ROLLBACK; end++) {
