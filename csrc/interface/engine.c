@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILE_MAX = 1024 * 1024, AT_ONCE = 16, ARGUMENTS = 16, POLL_MS = 50, SYNC_WAIT_MS = 1000 };
+enum { FILE_MAX = 1024 * 1024, AT_ONCE = 16, ARGUMENTS = 16, POLL_MS = 50, POLL_MIN_MS = 2, SYNC_WAIT_MS = 1000 };
 
 /* Adding a stack is its file and one line here. */
 const struct stack *const stacks[] = {
@@ -507,18 +507,19 @@ static bool wait_until_back(struct engine *e)
     int64_t end = now + (settles(e) ? left_ms(e) : SYNC_WAIT_MS);
     struct error ignored = { 0 };
 
-    for (;;) {
+    for (int64_t begin = now;; now = (int64_t)(sys_boottime() / 1000000)) {
         AUTO_LINKS links = { 0 };
         bool asked = links_read(&links, &ignored) == 0;
+        int64_t poll = (now - begin) / 20; /* so that little is added to what the stack takes */
 
         if (asked && all_back(e, &links, false))
             return true;
-        if ((int64_t)(sys_boottime() / 1000000) >= end) {
+        if (now >= end) {
             if (asked)
                 (void)all_back(e, &links, true);
             return false;
         }
-        sys_sleep_ms(POLL_MS);
+        sys_sleep_ms(poll < POLL_MIN_MS ? POLL_MIN_MS : poll > POLL_MS ? POLL_MS : (int)poll);
     }
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -136,6 +137,43 @@ def test_dhcp_that_never_answers(host: Host) -> None:
     host.run("ifdown", "--force", "eth0", check=False)
     host.run("timeout", "-k", "1", "3", "ifup", "eth0", check=False)
     rolled_back(host)
+
+
+def test_lease_is_back(host: Host, tmp_path: Path) -> None:
+    """Away from DHCP to a static address: the lease is back, from a real server."""
+    host.run("networking-config", "commit_config")
+    with hosts.dhcp_server(host.peer, "eth2", "203.0.113.50,203.0.113.50", tmp_path):
+        host.write(FILE, GOOD + "auto eth2\niface eth2 inet dhcp\n")
+        host.run("ifup", "eth2")
+        assert host.addresses("eth2") == ["203.0.113.50/24"]
+        host.start()
+        host.run("ifdown", "--force", "eth2")
+        host.write(FILE, GOOD + "auto eth2\niface eth2 inet static\n    address 203.0.113.9/24\n")
+        host.run("ifup", "--force", "eth2")
+        with hosts.answering(host, "198.51.100.1"):
+            assert "eth2" in host.rollback()
+        assert host.addresses("eth2") == ["203.0.113.50/24"]
+        as_at_start(host)
+
+
+def test_a_server_that_is_gone_holds_nothing_up(host: Host, tmp_path: Path) -> None:
+    """The lease can't come back: that is told in time, and all else is back."""
+    host.run("networking-config", "commit_config")
+    with hosts.dhcp_server(host.peer, "eth2", "203.0.113.50,203.0.113.50", tmp_path):
+        host.write(FILE, GOOD + "auto eth2\niface eth2 inet dhcp\n")
+        host.run("ifup", "eth2")
+        host.start()
+    host.write(FILE, LO + ETH0.replace("192.0.2.2", "192.0.2.99") + ETH1)
+    host.run("ifdown", "--force", "eth0", "eth2", check=False)
+    host.run("ifup", "--force", "eth0", check=False)
+    host.run("ip", "address", "flush", "dev", "eth2")
+    for lease in (host.root / "var/lib/dhcp").glob("*.leases"):
+        lease.unlink()  # dhclient would go on with one that it remembers
+    started = time.monotonic()
+    said = host.rollback("--limit", "20", status=1)
+    assert time.monotonic() - started < 40
+    assert "eth2 (an address from DHCP)" in said or "eth2 (is down)" in said
+    as_at_start(host)
 
 
 def test_address_deleted_by_hand(host: Host) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,9 +22,25 @@ ETH1 = "[Match]\nName=eth1\n\n[Network]\nAddress=198.51.100.2/24\n"
 PEERS = {"eth0": "192.0.2.1/24", "eth1": "198.51.100.1/24", "eth2": "203.0.113.1/24"}
 
 
+@contextmanager
+def daemon(host: Host, log: Path) -> Iterator[None]:
+    """networkd and the bus it is told by, without an init."""
+    host.run("mkdir", "-p", "/run/dbus", "/run/systemd/netif/links", "/run/systemd/netif/leases")
+    host.run("chown", "-R", "systemd-network:", "/run/systemd/netif")
+    host.run("dbus-daemon", "--system", "--fork", "--nopidfile")
+    with open(log, "wb") as out:
+        argv = [*host.entry(), "/lib/systemd/systemd-networkd"]
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture
 def host(products: Products, tmp_path: Path) -> Iterator[Host]:
-    """networkd and the bus it is told by, without an init; eth0 and eth1 are up; a change is open."""
+    """eth0 and eth1 are up; a change is open."""
     with ExitStack() as cleanup:
         system = debian.system(*PACKAGES)
         host, other = hosts.everything(cleanup, system, tmp_path, products.helper)
@@ -32,18 +48,7 @@ def host(products: Products, tmp_path: Path) -> Iterator[Host]:
             hosts.cable(host, other, name, address)
         host.write(f"{DIRECTORY}/10-eth0.network", ETH0)
         host.write(f"{DIRECTORY}/20-eth1.network", ETH1)
-        host.run("mkdir", "-p", "/run/dbus", "/run/systemd/netif/links", "/run/systemd/netif/leases")
-        host.run("chown", "-R", "systemd-network:", "/run/systemd/netif")
-        host.run("dbus-daemon", "--system", "--fork", "--nopidfile")
-        log = cleanup.enter_context(open(tmp_path / "networkd.log", "wb"))
-        daemon = subprocess.Popen(
-            [*host.entry(), "/lib/systemd/systemd-networkd"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-        cleanup.callback(daemon.wait)
-        cleanup.callback(daemon.kill)
+        cleanup.enter_context(daemon(host, tmp_path / "networkd.log"))
         hosts.wait_for(lambda: is_as_at_start(host), "networkd to configure both")
         host.start()
         yield host

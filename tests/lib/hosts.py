@@ -76,6 +76,7 @@ class Host(Namespace):
     """A Debian system whose root is its own, with the helper in /usr/sbin."""
 
     root: Path
+    peer: Namespace  # at the other end of its cables
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file as an editor does: the content anew, the inode kept."""
@@ -203,7 +204,24 @@ def answering(host: Host, target: str) -> Iterator[None]:
 
 def everything(stack: ExitStack, system: Path, where: Path, helper: Path) -> tuple[Host, Namespace]:
     """A chroot host and its peer."""
-    return stack.enter_context(chroot(system, where, helper)), stack.enter_context(peer())
+    host, other = stack.enter_context(chroot(system, where, helper)), stack.enter_context(peer())
+    host.peer = other
+    return host, other
+
+
+@contextmanager
+def dhcp_server(other: Namespace, link: str, addresses: str, where: Path) -> Iterator[None]:
+    """A real DHCP server at the peer, while the block runs."""
+    need("dnsmasq")
+    argv = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root"]
+    argv += [f"--interface={link}", "--bind-interfaces", f"--dhcp-range={addresses},120", "--dhcp-authoritative", "--dhcp-option=3"]
+    argv += [f"--dhcp-leasefile={where}/leases", f"--pid-file={where}/dnsmasq.pid"]
+    process = subprocess.Popen([*other.entry(), *argv], stdin=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
 
 
 class Booted(Host):
