@@ -56,10 +56,11 @@ class Terminal:
     def status(self) -> int:
         """Wait for the command's end; its exit status."""
         end = time.monotonic() + PATIENCE
-        while self._tmux("display-message", "-p", "#{pane_dead}").strip() != "1":
+        # The terminal may be closed a moment before tmux knows how its command ended.
+        while not (ended := self._tmux("display-message", "-p", "#{pane_dead_status}").strip()):
             assert time.monotonic() < end, self.screen()
             time.sleep(0.05)
-        return int(self._tmux("display-message", "-p", "#{pane_dead_status}").strip() or -1)
+        return int(ended)
 
     def close(self) -> None:
         self._tmux("kill-server")
