@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -25,6 +27,17 @@ WHY = {
     InterfaceChange.WITH_OTHERS: "went with others",
     InterfaceChange.BY_HAND: "was not as at the start",
 }
+
+SUDO = (
+    "Note: sudo may have given this command a terminal of its own (use_pty), which ends\n"
+    "with it, and the change too.  Better start it from a root shell, as sudo -i gives."
+)
+
+
+def behind_sudo() -> bool:
+    """Whether sudo ran this very command with the terminal as its leash, not a shell around it."""
+    ran = os.environ.get("SUDO_COMMAND", "").split(" ")[0]
+    return os.isatty(0) and os.path.basename(ran) == os.path.basename(sys.argv[0])
 
 
 @command("start", short_help="Save the configuration before a change.")
@@ -80,6 +93,8 @@ def start_command(
             click.echo(f"It rolls back by itself in {span(timeout)} unless committed.")
         if leash:
             click.echo(f"It rolls back {span(grace or 0)} after this session has gone.")
+            if behind_sudo():
+                click.echo(SUDO, err=True)
         click.echo("Keep what you edit now with netcf commit, take it back with netcf rollback.")
 
     told = {"saved": result.saved, "refused": result.refused, "notice": result.notice}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import subprocess
 import time
@@ -222,6 +223,22 @@ def test_the_end_of_the_session_rolls_back(netcf: Netcf) -> None:
         assert time.monotonic() < end
         time.sleep(0.05)
     assert (netcf.root / INTERFACES).read_text() != "edited\n"
+
+
+@pytest.mark.parametrize("ran", ["{command} start --leash", "/bin/bash"])
+def test_sudos_own_terminal_is_no_session(netcf: Netcf, ran: str) -> None:
+    """Behind sudo a leash comes with a warning, in a shell that sudo gave it does not."""
+    ours, theirs = pty.openpty()
+    started = subprocess.run(
+        [netcf.command, "--root", netcf.root, "start", "--leash", "--grace", "60"],
+        stdin=theirs, capture_output=True, text=True, timeout=PATIENCE,
+        env={**netcf.environment, "SUDO_COMMAND": ran.format(command=netcf.command)},
+    )  # fmt: skip
+    assert started.returncode == 0, started.stderr
+    assert ("use_pty" in started.stderr) == ("command" in ran)
+    said(netcf, "rollback")
+    os.close(ours)
+    os.close(theirs)
 
 
 def test_a_leash_needs_a_session(netcf: Netcf) -> None:
