@@ -77,7 +77,11 @@ def test_a_lost_connection_takes_back(netcf: Netcf, terminal: Any) -> None:
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_takes_back(netcf: Netcf, terminal: Any, number: signal.Signals) -> None:
     """So does a signal that asks the process to end."""
-    screen = terminal("try", "--", "sh", "-c", edit(netcf))
+    before = signal.signal(number, signal.SIG_DFL)  # nohup may have run these tests
+    try:
+        screen = terminal("try", "--", "sh", "-c", edit(netcf))
+    finally:
+        signal.signal(number, before)
     screen.wait_for(ASKED)
     os.kill(screen.pid, number)
     assert screen.status() == 1

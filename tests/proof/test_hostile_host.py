@@ -260,6 +260,7 @@ REPLACED_BY = {
 }
 
 
+@pytest.mark.root  # others may not move a directory that they may not write to
 @pytest.mark.parametrize("by", REPLACED_BY)
 @pytest.mark.parametrize("operation", [operations.START, operations.COMMIT, operations.ROLLBACK], ids=str)
 def test_state_directory_replaced_at_every_call(
