@@ -18,8 +18,8 @@ LINE = "net.ifnames=0"
 # As a login session does it whose processes are killed when it ends.
 GUARDED = """
 section guarded
-systemd-run --quiet --scope --unit=session sh -c 'networking-config snapshot_config --timeout 600; sleep 600' >/dev/null &
-wait_for networking-config status --open
+systemd-run --quiet --scope --unit=session sh -c 'networking-config snapshot_config --timeout 600; touch /run/started; sleep 600' >/dev/null &
+wait_for test -e /run/started
 systemctl kill --signal=KILL session.scope
 cat /proc/$(pidof networking-config)/cgroup
 ifdown eth0
@@ -34,6 +34,21 @@ ip -o -4 addr show dev eth0 | awk '{ print $4 }'
 wait_for sh -c "! pidof networking-config"
 journalctl --sync
 journalctl -b -q -o cat -t networking-config
+rm -r /var/lib/netcf
+"""
+
+# To memory; the hardware clock wakes it when the deadline is past.
+SUSPENDED = """
+section suspended
+running() { sed -n 's/^now at \\([0-9]*\\)[0-9]\\{9\\} nsecs/\\1/p' /proc/timer_list; }
+networking-config snapshot_config --timeout 10 >/dev/null
+sed -i s/10.0.0.1/10.0.0.44/ $interfaces/eth0
+slept=$(cut -d. -f1 /proc/uptime) ran=$(running)
+rtcwake -m mem -s 15 >/dev/null
+echo $(($(cut -d. -f1 /proc/uptime) - slept)) $(($(running) - ran))
+wait_for sh -c "! networking-config status --open"
+echo $(($(running) - ran))
+cat $interfaces/eth0
 rm -r /var/lib/netcf
 """
 
@@ -165,7 +180,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 def boots(guest: Machine) -> dict[str, Boot]:
     """One boot after the other; each reports and prepares the next, and ends in a power cut."""
     jobs = {
-        "nothing open": UP + GUARDED + TRIAL,
+        "nothing open": UP + GUARDED + SUSPENDED + TRIAL,
         "trial": "wait_for has_address eth0 10.0.0.55\nreport\n" + AFTER_TRIAL + WRONG_ADDRESS,
         "wrong address": UP + DAMAGED,
         "damaged": "report\n" + AFTER_DAMAGE + HOTPLUG,
@@ -221,6 +236,15 @@ def test_a_guard_outlives_its_session_and_brings_the_host_back(boots: dict[str, 
     assert "10.0.0.55/24" not in said
     assert "No open transaction" in said
     assert [line for line in said if "its deadline has passed" in line and "1 changed" in line]
+
+
+def test_suspend_counts_towards_the_deadline(boots: dict[str, Boot]) -> None:
+    """A machine that sleeps past its deadline rolls back as soon as it wakes."""
+    times, ran, *eth0 = boots["nothing open"].section("suspended")
+    passed, running = map(int, times.split())
+    assert passed >= 14 and running <= 5, "it did not sleep"
+    assert int(ran) < 10, "only running counted"
+    assert "    address 10.0.0.1/24" in eth0
 
 
 def test_a_trial_boot(boots: dict[str, Boot]) -> None:
