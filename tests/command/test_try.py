@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lib import tree
+from lib import hosts, tree
 
 from .conftest import INTERFACES, PATIENCE, Netcf
 
@@ -158,6 +158,20 @@ def test_checks_that_pass_keep(netcf: Netcf) -> None:
     assert said["outcome"] == "kept"
     assert all(check["passed"] for check in said["checks"])
     assert edited(netcf) and not netcf.open()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("answers", [True, False], ids=["answers", "silent"])
+def test_the_gateway_decides(netcf: Netcf, answers: bool) -> None:
+    """--check-gateway pings the real one, at the other end of a cable: kept, or taken back."""
+    with hosts.peer() as host, hosts.peer() as gateway:
+        hosts.cable(host, gateway, "eth0", "192.0.2.1/24" if answers else None)
+        host.run("ip", "address", "add", "192.0.2.2/24", "dev", "eth0")
+        host.run("ip", "link", "set", "eth0", "up")
+        host.run("ip", "route", "add", "default", "via", "192.0.2.1")
+        words = ["--yes", "--check-time", "3", "--check-gateway", "--", "sh", "-c", edit(netcf)]
+        host.call(str(netcf.command), "--root", str(netcf.root), "try", *words)
+    assert edited(netcf) == answers and not netcf.open()
 
 
 def test_a_check_is_retried(netcf: Netcf) -> None:
