@@ -52,7 +52,7 @@ void link_lacks(const struct link *was, const struct link *now, char *text, size
 
 /* Deletes a device that some configuration had made.  Sets one down without addresses. */
 int link_delete(const struct link *l);
-/* Makes one a port of a bridge. */
+/* Makes one a port of a bridge, or of a bond while it is down. */
 int link_add_port(const struct link *upper, const struct link *port);
 int link_clear(const struct link *l);
 

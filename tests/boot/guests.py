@@ -16,6 +16,7 @@ HERE = Path(__file__).parent
 
 SYSTEMD = ("systemd-sysv", "udev", "dbus", "ifupdown", "netplan.io", "iproute2", "kmod")
 SYSVINIT = ("sysvinit-core", "initscripts", "insserv", "udev", "ifupdown", "iproute2", "kmod", "procps")
+MODULES = ("virtio_net", "8021q", "bonding", "dummy")
 # Not as Debian's /sbin/init: the kernel's command line says which one runs.
 OTHER_INITS = ("runit", "s6", "execline")
 OPENRC = ("openrc",)
@@ -39,7 +40,7 @@ WantedBy=multi-user.target
 def make(place: Path, packages: Sequence[str], own_var: bool, prepare: Callable[[Path], None]) -> machine.Machine:
     """A machine with the helper installed as `make install` does it."""
     with debian.copy(debian.system(*packages), place) as tree:
-        machine.add_modules(tree, ["virtio_net"])
+        machine.add_modules(tree, MODULES)
         shutil.copy(HERE / "guest.sh", tree)
         for name, text in INTERFACES.items():
             (tree / "etc/network" / name).write_text(text)
@@ -64,8 +65,8 @@ def install(tree: Path, *inits: str) -> None:
     build.make_install(tree, PREFIX="/usr", INIT=" ".join(inits))
 
 
-def with_systemd(place: Path, own_var: bool) -> machine.Machine:
-    return make(place, SYSTEMD, own_var, with_service)
+def with_systemd(place: Path, own_var: bool, *more: str) -> machine.Machine:
+    return make(place, (*SYSTEMD, *more), own_var, with_service)
 
 
 def with_service(tree: Path) -> None:
