@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Responsible for netplan, which makes files below /run out of YAML for
- * systemd-networkd to follow.
+ * systemd-networkd or NetworkManager to follow.
  * MUST believe what `netplan generate` makes, not the YAML, about what has to move.
  * MUST keep the inodes of generated files that come out as they were: networkd
  * compares inodes and times, and takes the address of every interface away for
@@ -21,7 +21,9 @@
 #define DIRECTORY "etc/netplan"
 #define DROP_INS "etc/systemd/network/" PREFIX
 #define PREFIX "10-netplan-"
+#define NM_PREFIX "netplan-"
 static const char GENERATED[] = "/run/systemd/network", ASIDE[] = "/run/netcf-netplan";
+static const char NM_GENERATED[] = "/run/NetworkManager/system-connections";
 
 /* ---- reading the files ---- */
 
@@ -313,12 +315,12 @@ static bool in_use(void)
 {
     char path[RUN_PATH_SIZE];
 
-    return run_program("netplan", path) && networkd_runs();
+    return run_program("netplan", path) && (networkd_runs() || stack_networkmanager.in_use());
 }
 
 /* Generated files as networkd knows them, beside those that were made now. */
 struct generated {
-    int old, new; /* directories; -1: there is none */
+    int old, new, nm; /* directories; -1: there is none */
 };
 
 static int open_directory(const char *path)
@@ -328,15 +330,24 @@ static int open_directory(const char *path)
 
 static void open_generated(struct generated *ret)
 {
-    *ret = (struct generated){ .old = open_directory(ASIDE), .new = open_directory(GENERATED) };
+    *ret = (struct generated){ .old = open_directory(ASIDE),
+                                .new = open_directory(GENERATED),
+                                .nm = open_directory(NM_GENERATED) };
 }
 
 static void close_generated(struct generated *g)
 {
     sys_close_cleanup(&g->old);
     sys_close_cleanup(&g->new);
+    sys_close_cleanup(&g->nm);
 }
 #define AUTO_GENERATED __attribute__((cleanup(close_generated))) struct generated
+
+/* The renderer's directory of a generated file. */
+static int directory_of(const struct generated *g, const char *name)
+{
+    return *name == *NM_PREFIX ? g->nm : g->new;
+}
 
 static void each_file(const struct generated *g, const char *path,
                       void (*act)(const struct generated *g, const char *name))
@@ -348,14 +359,15 @@ static void each_file(const struct generated *g, const char *path,
 
     while (dir >= 0 && (n = sys_getdents(dir, entries, sizeof(entries), path)) > 0)
         for (size_t at = 0; (name = sys_dirent_next(entries, (size_t)n, &at));)
-            if (!strncmp(name, PREFIX, strlen(PREFIX)))
+            if (!strncmp(name, PREFIX, strlen(PREFIX)) ||
+                !strncmp(name, NM_PREFIX, strlen(NM_PREFIX)))
                 act(g, name);
 }
 
 /* What a rollback that was killed had put there stays: networkd still knows that one. */
 static void keep_file(const struct generated *g, const char *name)
 {
-    (void)sys_linkat(g->new, name, g->old, name);
+    (void)sys_linkat(directory_of(g, name), name, g->old, name);
 }
 
 static bool same_bytes(int a, int b, const char *name)
@@ -376,7 +388,7 @@ static bool same_bytes(int a, int b, const char *name)
 static bool same_file(const struct generated *g, const char *name)
 {
     AUTO_CLOSE a = sys_openat(g->old, name, O_RDONLY | O_NOFOLLOW, 0);
-    AUTO_CLOSE b = sys_openat(g->new, name, O_RDONLY | O_NOFOLLOW, 0);
+    AUTO_CLOSE b = sys_openat(directory_of(g, name), name, O_RDONLY | O_NOFOLLOW, 0);
     struct sys_stat x, y;
 
     if (a < 0 || b < 0)
@@ -388,7 +400,7 @@ static bool same_file(const struct generated *g, const char *name)
 static void put_back_file(const struct generated *g, const char *name)
 {
     if (same_file(g, name))
-        (void)sys_renameat(g->old, name, g->new, name);
+        (void)sys_renameat(g->old, name, directory_of(g, name), name);
 }
 
 static void drop_file(const struct generated *g, const char *name)
@@ -401,7 +413,8 @@ static void drop_file(const struct generated *g, const char *name)
 /* What was generated from YAML that nobody can read any more is found by its file. */
 static void before(struct work *w)
 {
-    work_delete_devices(w, false);
+    if (networkd_runs()) /* NetworkManager deletes by itself what has no file any more */
+        work_delete_devices(w, false);
     for (size_t i = 0; i < w->present->count; i++) {
         const struct link *there = &w->present->link[i];
         const struct unit *was = model_find(&w->was, there->name);
@@ -414,12 +427,19 @@ static void before(struct work *w)
     }
 }
 
-static bool file_differs(const struct generated *g, const struct move *m, const char *ending)
+static bool file_differs(const struct generated *g, const struct move *m, const char *prefix,
+                         const char *ending)
 {
     char name[PATH_SIZE];
 
-    snprintf(name, sizeof(name), PREFIX "%s%s", m->handle, ending);
+    snprintf(name, sizeof(name), "%s%s%s", prefix, m->handle, ending);
     return !strchr(name, '/') && !same_file(g, name);
+}
+
+/* NetworkManager's files don't tell the device from its addresses. */
+static bool device_differs(const struct generated *g, const struct move *m)
+{
+    return file_differs(g, m, PREFIX, ".netdev") || file_differs(g, m, NM_PREFIX, ".nmconnection");
 }
 
 static bool lacks(const struct work *w, const char *name)
@@ -438,8 +458,8 @@ static void leave_same(struct work *w, const struct generated *g)
     for (size_t i = 0; i < w->plan.count; i++) {
         struct move *m = &w->plan.move[i];
 
-        if (!w->all && !file_differs(g, m, ".network") && !file_differs(g, m, ".netdev") &&
-            !file_differs(g, m, ".link") && !lacks(w, m->name))
+        if (!w->all && !file_differs(g, m, PREFIX, ".network") && !device_differs(g, m) &&
+            !file_differs(g, m, PREFIX, ".link") && !lacks(w, m->name))
             m->change = PLAN_SAME;
     }
 }
@@ -453,7 +473,7 @@ static void delete_changed(struct work *w, const struct generated *g)
         const char *at, *end, *word;
         size_t len;
 
-        if (!there || !m->was || !m->was->makes_device || !file_differs(g, m, ".netdev"))
+        if (!there || !m->was || !m->was->makes_device || !device_differs(g, m))
             continue;
         (void)link_delete(there);
         at = m->was->needs.data;
@@ -477,6 +497,7 @@ static void keep_old(void)
     (void)sys_mkdirat(AT_FDCWD, ASIDE, 0700);
     open_generated(&g);
     each_file(&g, GENERATED, keep_file);
+    each_file(&g, NM_GENERATED, keep_file);
 }
 
 /* Which files have changed is known when their names are there again, perhaps in a new directory. */
@@ -507,10 +528,45 @@ static bool goes_up(const struct work *w, const char *name)
            (w->all || (m && m->change != PLAN_SAME) || lacks(w, name));
 }
 
+static void networkd_follows(struct work *w, const struct links *left)
+{
+    static const char *const reload[] = { "reload", NULL }, *const again[] = { "reconfigure", NULL };
+
+    work_run(w, "networkctl", reload, NULL);
+    /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
+    for (size_t i = 0; i < left->count; i++)
+        if (goes_up(w, left->link[i].name))
+            work_run(w, "networkctl", again, left->link[i].name);
+}
+
+static bool profile_goes_up(const struct work *w, const struct move *m)
+{
+    char path[PATH_SIZE];
+
+    snprintf(path, sizeof(path), "%s/" NM_PREFIX "%s.nmconnection", NM_GENERATED, m->handle);
+    return m->was && m->change != PLAN_SAME && work_was_up(w, m->name) && sys_exists(path);
+}
+
+/* Its profiles are known by a name that netplan gives: their UUID is made of their path. */
+static void networkmanager_follows(struct work *w)
+{
+    static const char *const reload[] = { "connection", "reload", NULL };
+
+    work_run(w, "nmcli", reload, NULL);
+    for (size_t i = 0; i < w->plan.count; i++) {
+        const struct move *m = &w->plan.move[i];
+        char id[PATH_SIZE];
+        const char *const up[] = { "connection", "up", "id", NULL };
+
+        snprintf(id, sizeof(id), NM_PREFIX "%s", m->handle);
+        if (profile_goes_up(w, m))
+            work_run(w, "nmcli", up, id);
+    }
+}
+
 static void after(struct work *w)
 {
-    static const char *const generate[] = { "generate", NULL }, *const reload[] = { "reload", NULL },
-                      *const again[] = { "reconfigure", NULL };
+    static const char *const generate[] = { "generate", NULL };
     struct error ignored = { 0 };
     AUTO_LINKS left = { 0 };
 
@@ -518,11 +574,10 @@ static void after(struct work *w)
     work_run(w, "netplan", generate, NULL);
     put_back_same(w);
     (void)links_read(&left, &ignored);
-    work_run(w, "networkctl", reload, NULL);
-    /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
-    for (size_t i = 0; i < left.count; i++)
-        if (goes_up(w, left.link[i].name))
-            work_run(w, "networkctl", again, left.link[i].name);
+    if (networkd_runs())
+        networkd_follows(w, &left);
+    if (stack_networkmanager.in_use())
+        networkmanager_follows(w);
     forget_old();
 }
 
