@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILE_MAX = 1024 * 1024, AT_ONCE = 16, ARGUMENTS = 16, POLL_MS = 50, POLL_MIN_MS = 2, SYNC_WAIT_MS = 1000 };
+enum { FILE_MAX = 1024 * 1024, AT_ONCE = 16, ARGUMENTS = 16, POLL_MS = 50, POLL_MIN_MS = 2, SYNC_WAIT_MS = 1000, DEVICES_MS = 500 };
 
 /* Adding a stack is its file and one line here. */
 const struct stack *const stacks[] = {
@@ -423,6 +423,33 @@ bool engine_follows(const void *engine, const char *path)
         if (e->work[i].stack->is_its_file(path))
             return true;
     return false;
+}
+
+static bool lacks_device(const struct work *w)
+{
+    AUTO_LINKS links = { 0 };
+    struct error ignored = { 0 };
+
+    if (links_read(&links, &ignored))
+        return false;
+    for (size_t i = 0; i < w->plan.count; i++) {
+        const struct move *m = &w->plan.move[i];
+        const struct link *was = links_find(w->start, m->name);
+
+        if (m->was && m->was->makes_device && was && was->up && !links_find(&links, m->name))
+            return true;
+    }
+    return false;
+}
+
+bool work_devices_are_there(const struct work *w)
+{
+    for (int ms = 0; lacks_device(w); ms += POLL_MS) {
+        if (ms >= DEVICES_MS)
+            return false;
+        sys_sleep_ms(POLL_MS);
+    }
+    return true;
 }
 
 void engine_before(struct engine *e)

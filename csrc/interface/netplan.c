@@ -533,6 +533,9 @@ static void networkd_follows(struct work *w, const struct links *left)
     static const char *const reload[] = { "reload", NULL }, *const again[] = { "reconfigure", NULL };
 
     work_run(w, "networkctl", reload, NULL);
+    /* It may have heard of that before the kernel told it that a device is gone. */
+    if (!work_devices_are_there(w))
+        work_run(w, "networkctl", reload, NULL);
     /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
     for (size_t i = 0; i < left->count; i++)
         if (goes_up(w, left->link[i].name))

@@ -190,30 +190,24 @@ static bool is_new(const struct work *w, const struct move *m)
 /*
  * networkd 252 goes on with the device that is gone where a port's file did not
  * change: a bridge and a bond lack the port, which the kernel set down with its bond;
- * devices of other kinds refuse one.  A VLAN is not made at all: true, restart networkd.
+ * devices of other kinds refuse one.  A VLAN is not made at all, whence the restart.
  */
-static bool add_ports(const struct work *w)
+static void add_ports(const struct work *w)
 {
     AUTO_LINKS links = { 0 };
     struct error ignored = { 0 };
-    bool missing = false;
 
     if (links_read(&links, &ignored))
-        return false;
+        return;
     for (size_t i = 0; i < w->plan.count; i++)
         for (size_t j = 0; is_new(w, &w->plan.move[i]) && j < w->plan.count; j++) {
             const struct move *upper = &w->plan.move[i], *port = &w->plan.move[j];
             const struct link *above = links_find(&links, upper->name);
             const struct link *below = links_find(&links, port->name);
 
-            if (!below || port->change != PLAN_SAME || !needs(upper->was, port->name))
-                continue;
-            if (above)
+            if (above && below && port->change == PLAN_SAME && needs(upper->was, port->name))
                 (void)link_add_port(above, below);
-            else
-                missing = missing || work_was_up(w, upper->name);
         }
-    return missing;
 }
 
 static bool goes_up(const struct work *w, const struct move *m)
@@ -228,9 +222,13 @@ static void after(struct work *w)
     static const char *const restart[] = { "try-restart", NULL };
 
     work_run(w, "networkctl", reload, NULL);
+    /* It may have heard of that before the kernel told it that a device is gone. */
+    if (!work_devices_are_there(w))
+        work_run(w, "networkctl", reload, NULL);
     /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
     work_run_each(w, "networkctl", again, WORK_UP, goes_up);
-    if (add_ports(w))
+    add_ports(w);
+    if (!work_devices_are_there(w))
         work_run(w, "systemctl", restart, "systemd-networkd.service");
     work_run_by_hand(w, "networkctl", again);
 }

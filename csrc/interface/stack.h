@@ -69,6 +69,8 @@ void work_run_by_hand(struct work *w, const char *program, const char *const *wo
 bool work_acts(const struct work *w);
 /* Takes the addresses that the tools left from interfaces that are down for what comes. */
 void work_clear(struct work *w);
+/* Waits a moment for the devices that the stack makes and that were up at the start. */
+bool work_devices_are_there(const struct work *w);
 /* Deletes devices that the present files made and the start did not have, or which will change. */
 void work_delete_devices(struct work *w, bool changed_too);
 

@@ -271,11 +271,13 @@ class Booted(Host):
     def processes(self) -> dict[int, tuple[str, str]]:
         """All that runs on the host, by its number here: its control group, and its words."""
         found = {}
-        for file in self._cgroup.rglob("cgroup.procs"):
-            for pid in file.read_text().split():
-                with suppress(FileNotFoundError, ProcessLookupError):
-                    words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
-                    found[int(pid)] = (str(file.parent.relative_to(self._cgroup)), words)
+        # Groups and processes come and go meanwhile; os.walk() passes over what is gone.
+        for group, _, _ in os.walk(self._cgroup):
+            with suppress(OSError):
+                for pid in Path(group, "cgroup.procs").read_text().split():
+                    with suppress(FileNotFoundError, ProcessLookupError):
+                        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+                        found[int(pid)] = (os.path.relpath(group, self._cgroup), words)
         return found
 
     def entry(self) -> list[str]:

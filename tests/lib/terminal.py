@@ -18,12 +18,14 @@ class Terminal:
 
     def __init__(self, place: Path, command: Sequence[str], columns: int = 80, lines: int = 24) -> None:
         need("tmux")
-        self._socket = place / "tmux"
+        self._socket, self._pid, self._status = (place / name for name in ("tmux", "pid", "status"))
+        # Not asked of tmux, which now and then never learns how its command ended.
+        run = f"""sh -c 'echo $$ >"$0"; exec "$@"' {self._pid} {shlex.join(command)}; echo $? >{self._status}"""
         # What is on the screen when the command has ended stays there to be read.
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", str(columns), "-y", str(lines),
                    "cat", ";", "set", "-g", "remain-on-exit", "on", ";", "set", "-g", "remain-on-exit-format", "", ";", "set", "-g", "status", "off", ";",
                    "resize-window", "-x", str(columns), "-y", str(lines), ";",
-                   "respawn-pane", "-k", shlex.join(command))  # fmt: skip
+                   "respawn-pane", "-k", shlex.join(["sh", "-c", run]))  # fmt: skip
 
     def _tmux(self, *arguments: str) -> str:
         return subprocess.run(
@@ -51,16 +53,18 @@ class Terminal:
 
     def pid(self) -> int:
         """The process of the command."""
-        return int(self._tmux("display-message", "-p", "#{pane_pid}"))
+        return int(self._when_written(self._pid))
 
     def status(self) -> int:
-        """Wait for the command's end; its exit status."""
+        """Wait for the command's end; its exit status as a shell has it."""
+        return int(self._when_written(self._status))
+
+    def _when_written(self, file: Path) -> str:
         end = time.monotonic() + PATIENCE
-        # The terminal may be closed a moment before tmux knows how its command ended.
-        while not (ended := self._tmux("display-message", "-p", "#{pane_dead_status}").strip()):
+        while not (file.exists() and file.read_text().endswith("\n")):
             assert time.monotonic() < end, self.screen()
             time.sleep(0.05)
-        return int(ended)
+        return file.read_text()
 
     def close(self) -> None:
         self._tmux("kill-server")
