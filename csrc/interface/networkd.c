@@ -95,7 +95,7 @@ static uint64_t read_all(struct model *m, const struct config_file *f, struct na
         if (names_upper(&i))
             add_names(uppers, i.value, i.value_len);
     }
-    m->failed = m->failed || all.text.failed;
+    m->failed |= all.text.failed;
     xxh64_init(&sum);
     if (all.text.len)
         xxh64_add(&sum, all.text.data, all.text.len);
@@ -171,10 +171,10 @@ static void before(struct work *w)
 
 static bool needs(const struct unit *u, const char *name)
 {
-    const char *at = u->needs.len ? u->needs.data : NULL, *word;
+    const char *at = NULL, *word;
     size_t len;
 
-    while (at && text_word(&at, u->needs.data + u->needs.len, &word, &len))
+    while (unit_next_need(u, &at, &word, &len))
         if (text_is(word, len, name))
             return true;
     return false;
@@ -197,8 +197,7 @@ static void add_ports(const struct work *w)
     AUTO_LINKS links = { 0 };
     struct error ignored = { 0 };
 
-    if (links_read(&links, &ignored))
-        return;
+    (void)links_read(&links, &ignored);
     for (size_t i = 0; i < w->plan.count; i++)
         for (size_t j = 0; is_new(w, &w->plan.move[i]) && j < w->plan.count; j++) {
             const struct move *upper = &w->plan.move[i], *port = &w->plan.move[j];
