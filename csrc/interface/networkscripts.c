@@ -121,7 +121,7 @@ static void note(struct said *said, const struct buffer *word)
                      word->data + n + 1);
 }
 
-static struct said read_file(const struct config_file *f)
+static struct said read_file(struct model *m, const struct config_file *f)
 {
     const char *at = f->bytes, *end = f->bytes + f->len, *line;
     AUTO_BUFFER word = { 0 };
@@ -131,6 +131,7 @@ static struct said read_file(const struct config_file *f)
     while (text_line(&at, end, &line, &len))
         for (const char *p = line; assignment(&p, line + len, &word);)
             note(&said, &word);
+    m->failed |= word.failed;
     return said;
 }
 
@@ -234,7 +235,7 @@ static const char *name_of(const struct parser *p, const struct said *s, const c
 
 static void add_ifcfg(struct parser *p, const char *suffix, const struct config_file *f)
 {
-    const struct said s = read_file(f);
+    const struct said s = read_file(p->model, f);
     const char *name = name_of(p, &s, suffix);
     struct unit *u = is_mine(p, &s) ? model_add(p->model, name, strlen(name)) : NULL;
 
@@ -264,7 +265,7 @@ static void add_other(struct parser *p, const char *kind, const char *suffix,
     struct unit *u;
 
     if (!ifcfg || ifcfg != p->last)
-        p->said = ifcfg ? read_file(ifcfg) : (struct said){ .value = { "" } };
+        p->said = ifcfg ? read_file(p->model, ifcfg) : (struct said){ .value = { "" } };
     p->last = ifcfg;
     name = name_of(p, &p->said, suffix);
     u = is_mine(p, &p->said) ? model_add(p->model, name, strlen(name)) : NULL;
