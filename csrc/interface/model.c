@@ -73,6 +73,13 @@ bool text_is(const char *word, size_t len, const char *other)
     return strlen(other) == len && !memcmp(word, other, len);
 }
 
+bool text_ends(const char *text, size_t len, const char *end)
+{
+    size_t n = strlen(end);
+
+    return len > n && !memcmp(text + len - n, end, n);
+}
+
 void text_trim(const char **p, size_t *len)
 {
     while (*len && blank(**p)) {

@@ -99,6 +99,7 @@ bool text_line(const char **p, const char *end, const char **ret, size_t *ret_le
 /* The next word of a line, blanks around it left out; false at the end. */
 bool text_word(const char **p, const char *end, const char **ret, size_t *ret_len);
 bool text_is(const char *word, size_t len, const char *other);
+bool text_ends(const char *text, size_t len, const char *end);
 /* Without blanks at both ends. */
 void text_trim(const char **p, size_t *len);
 /* As a string; "" if there is no room for all of it. */

@@ -41,21 +41,14 @@ struct parser {
     struct xxh64 common; /* what is said about no interface in particular counts for all */
 };
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-
-    return n > m && !strcmp(text + n - m, end);
-}
-
 static bool is_drop_in(const char *path)
 {
-    return !strncmp(path, DROP_INS, strlen(DROP_INS)) && ends_with(path, ".conf");
+    return !strncmp(path, DROP_INS, strlen(DROP_INS)) && text_ends(path, strlen(path), ".conf");
 }
 
 static bool is_its_file(const char *path)
 {
-    return (path_beneath(path, DIRECTORY) && ends_with(path, ".yaml")) || is_drop_in(path);
+    return (path_beneath(path, DIRECTORY) && text_ends(path, strlen(path), ".yaml")) || is_drop_in(path);
 }
 
 static bool key_is(const struct yaml *y, size_t depth, const char *key)

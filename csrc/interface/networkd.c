@@ -27,11 +27,6 @@ static bool in_use(void)
     return run_program("networkctl", path) && sys_exists("/run/systemd/netif");
 }
 
-static bool ends_with(const char *text, size_t len, const char *end)
-{
-    return len > strlen(end) && !memcmp(text + len - strlen(end), end, strlen(end));
-}
-
 /* A port names what stands on it. */
 static bool names_upper(const struct ini *i)
 {
@@ -147,18 +142,18 @@ static void parse(const struct config *files, struct model *ret)
 
         if (!is_its_file(f->path))
             continue;
-        if (ends_with(f->path, len, ".network.d") || ends_with(f->path, len, ".netdev.d")) {
-            if (drop_ins++ > DROP_INS_MAX || !ends_with(f->path, strlen(f->path), ".conf"))
+        if (text_ends(f->path, len, ".network.d") || text_ends(f->path, len, ".netdev.d")) {
+            if (drop_ins++ > DROP_INS_MAX || !text_ends(f->path, strlen(f->path), ".conf"))
                 continue;
             snprintf(path, sizeof(path), "%.*s", (int)(len - 2), f->path);
             base = bsearch(path, files->file, files->count, sizeof(*f), path_order);
-        } else if (!ends_with(f->path, strlen(f->path), ".network") &&
-                   !ends_with(f->path, strlen(f->path), ".netdev")) {
+        } else if (!text_ends(f->path, strlen(f->path), ".network") &&
+                   !text_ends(f->path, strlen(f->path), ".netdev")) {
             continue;
         }
         if (!base)
             continue;
-        device = ends_with(base->path, strlen(base->path), ".netdev");
+        device = text_ends(base->path, strlen(base->path), ".netdev");
         read_names(&names, base, device);
         add_file(ret, f, &names, device);
     }
