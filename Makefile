@@ -133,8 +133,14 @@ $(BUILD)/test/units.o: tests/lib/units.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(BASE_CFLAGS) -fPIC $(TEST_CFLAGS) -c -o $@ $<
 
-$(BUILD)/test/libncf-test.so: $(TEST_OBJECTS) $(BUILD)/test/units.o
-	$(CC) -shared $(LDFLAGS) -o $@ $^
+# Not below test/: what links those objects otherwise wraps nothing.
+$(BUILD)/faults.o: tests/lib/faults.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(BASE_CFLAGS) -fPIC $(TEST_CFLAGS) -c -o $@ $<
+
+FAULTS := malloc calloc realloc free socket sendto recv
+$(BUILD)/test/libncf-test.so: $(TEST_OBJECTS) $(BUILD)/test/units.o $(BUILD)/faults.o
+	$(CC) -shared $(LDFLAGS) -o $@ $^ $(FAULTS:%=-Wl,--wrap=%)
 
 # What it deals in fails beneath the library as it is shipped.
 WRAPPED := malloc calloc realloc read pread write pwrite open openat ftruncate fallocate flock
@@ -142,7 +148,7 @@ $(BUILD)/test/driver: tests/lib/driver.c $(BUILD)/libncf.a
 	@mkdir -p $(@D)
 	$(CC) -D_GNU_SOURCE $(TEST_CFLAGS) -Icsrc $(LDFLAGS) -o $@ $^ $(WRAPPED:%=-Wl,--wrap=%)
 
--include $(BUILD)/lib/libvirt/adapter.d $(LIB_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(BUILD)/test/units.d
+-include $(BUILD)/lib/libvirt/adapter.d $(LIB_OBJECTS:.o=.d) $(HELPER_OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(BUILD)/test/units.d $(BUILD)/faults.d
 
 # --- installed --------------------------------------------------------------
 

@@ -15,7 +15,7 @@
 enum { FILE_MAX = 1024 * 1024, AT_ONCE = 16, ARGUMENTS = 16, POLL_MS = 50, POLL_MIN_MS = 2, SYNC_WAIT_MS = 1000, DEVICES_MS = 500 };
 
 /* Adding a stack is its file and one line here. */
-const struct stack *const stacks[] = {
+const struct stack *const stacks[ENGINE_STACKS_MAX + 1] = {
     &stack_ifupdown,
     &stack_ifupdown2,
     &stack_ifupdown_ng,
@@ -53,7 +53,7 @@ static int add_saved(struct config *c, struct snapshot *s, const struct entry *e
         buffer_add(&text, bytes, n);
         done += n;
     }
-    return !text.failed && config_add(c, e->path, text.len ? text.data : "", text.len)
+    return !text.failed && config_add(c, e->path, text.data, text.len)
                ? 0
                : error_file(err, STEP_MEMORY, ENOMEM, e->path);
 }
@@ -73,7 +73,7 @@ static int add_live(struct config *c, struct dirs *dirs, const struct entry *e, 
         if (n <= 0)
             break;
     }
-    return !text.failed && config_add(c, e->path, text.len ? text.data : "", text.len)
+    return !text.failed && config_add(c, e->path, text.data, text.len)
                ? 0
                : error_file(err, STEP_MEMORY, ENOMEM, e->path);
 }
@@ -203,8 +203,7 @@ int engine_plan(struct engine *e, struct snapshot *s, struct dirs *dirs, struct 
     if (!links_parse(s->manifest.links, s->manifest.links_len, &e->start))
         return error_set(err, NCF_EFILE, STEP_FORMAT, 0, s->name);
     for (const struct stack *const *stack = stacks; *stack; stack++)
-        if (e->count < ENGINE_STACKS_MAX && (*stack)->in_use() &&
-            plan_stack(e, *stack, &was, &now, err))
+        if ((*stack)->in_use() && plan_stack(e, *stack, &was, &now, err))
             return -1;
     return 0;
 }
@@ -213,15 +212,9 @@ int engine_plan(struct engine *e, struct snapshot *s, struct dirs *dirs, struct 
 
 bool work_was_up(const struct work *w, const char *name)
 {
-    char link[LINK_NAME_SIZE];
-    size_t n = strcspn(name, ":");
-    const struct link *was;
+    const struct link *was = links_below(w->start, name);
 
-    if (w->start->count == 0)
-        return true; /* nobody recorded it */
-    snprintf(link, sizeof(link), "%.*s", (int)(n < sizeof(link) ? n : 0), name);
-    was = links_find(w->start, link);
-    return was && was->up;
+    return w->start->count == 0 /* nobody recorded it */ || (was && was->up);
 }
 
 static void keep(struct work *w, const char *program, const char *last,
@@ -249,7 +242,7 @@ static bool start_one(struct work *w, struct run *run, const char *program,
     size_t n = 1;
     int left = w->left_ms(w->limit);
 
-    for (; *words && n < ARGUMENTS - 2; words++)
+    for (; *words; words++)
         argv[n++] = *words;
     argv[n] = last;
     if (!argv[0] || left == 0) {
@@ -383,8 +376,7 @@ void work_clear(struct work *w)
     AUTO_LINKS links = { 0 };
     struct error ignored = { 0 };
 
-    if (links_read(&links, &ignored))
-        return;
+    (void)links_read(&links, &ignored);
     for (size_t i = 0; i < w->plan.count; i++) {
         const struct move *m = &w->plan.move[i];
         const struct link *left = links_find(&links, m->name);
@@ -399,8 +391,7 @@ void work_delete_devices(struct work *w, bool changed_too)
     AUTO_LINKS links = { 0 };
     struct error ignored = { 0 };
 
-    if (links_read(&links, &ignored))
-        return;
+    (void)links_read(&links, &ignored);
     for (size_t i = 0; i < w->plan.count; i++) {
         const struct move *m = &w->plan.move[i];
         const struct link *there = links_find(&links, m->name);

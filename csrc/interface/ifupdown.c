@@ -49,7 +49,7 @@ static bool whole_line(struct parser *p, const char **at, const char *end)
             break;
         buffer_text(&p->line, " ");
     }
-    p->model->failed = p->model->failed || p->line.failed;
+    p->model->failed |= p->line.failed;
     return any && !p->line.failed;
 }
 
@@ -68,8 +68,7 @@ static void parse_option(struct parser *p, const char *line, size_t len)
     size_t key_len, n;
 
     unit_line(u, line, len);
-    if (!text_word(&at, end, &key, &key_len))
-        return;
+    (void)text_word(&at, end, &key, &key_len); /* there is one, or nobody had called */
     if (is_port_list(key, key_len)) {
         u->makes_device = u->makes_device || !text_is(key, key_len, "requires");
         while (text_word(&at, end, &word, &n))
@@ -86,7 +85,8 @@ static void parse_option(struct parser *p, const char *line, size_t len)
     } else if (text_is(key, key_len, "bond-master") || text_is(key, key_len, "bond_master")) {
         const char *own = u->name;
 
-        if (text_word(&at, end, &word, &n) && (u = model_add(p->model, word, n)))
+        (void)text_word(&at, end, &word, &n);
+        if ((u = model_add(p->model, word, n)))
             unit_need(u, own, strlen(own));
     } else if (starts(key, key_len, "bridge") || starts(key, key_len, "bond")) {
         u->makes_device = true;
@@ -113,7 +113,8 @@ static void parse_iface(struct parser *p, const char *at, const char *end)
     size_t n;
 
     p->unit = 0;
-    if (!text_word(&at, end, &word, &n) || !(u = model_add(p->model, word, n)))
+    (void)text_word(&at, end, &word, &n);
+    if (!(u = model_add(p->model, word, n)))
         return;
     p->unit = p->model->count;
     unit_line(u, line, (size_t)(end - line));
@@ -132,7 +133,8 @@ static void parse_mapping(struct parser *p, const char *at, const char *end)
     size_t n;
 
     p->unit = 0;
-    if (!text_word(&at, end, &word, &n) || !(u = model_add(p->model, word, n)))
+    (void)text_word(&at, end, &word, &n);
+    if (!(u = model_add(p->model, word, n)))
         return;
     p->unit = p->model->count;
     unit_line(u, "mapping", 7);
@@ -210,11 +212,8 @@ static bool path_matches(const char *pattern, const char *path)
     for (;;) {
         size_t m = strcspn(pattern, "/"), n = strcspn(path, "/");
 
-        if (m >= sizeof(a) || n >= sizeof(b))
-            return false;
-        memcpy(a, pattern, m);
-        memcpy(b, path, n);
-        a[m] = b[n] = '\0';
+        text_copy(a, sizeof(a), pattern, m);
+        text_copy(b, sizeof(b), path, n);
         if (!scope_part_matches(a, b) || !pattern[m] != !path[n])
             return false;
         if (!pattern[m])
@@ -231,7 +230,7 @@ static void parse_path(struct parser *p, const char *pattern, size_t len, bool d
 
     if (p->sources++ > SOURCES_MAX)
         return;
-    if (len && *pattern == '/')
+    if (*pattern == '/')
         snprintf(whole, sizeof(whole), "%.*s", (int)(len - 1), pattern + 1);
     else
         snprintf(whole, sizeof(whole), "etc/network/%.*s", (int)len, pattern);
@@ -286,11 +285,7 @@ static const char *const FORCE[] = { "--force", NULL };
 
 static bool present(const struct work *w, const struct move *s)
 {
-    char link[256];
-    size_t n = strcspn(s->name, ":");
-
-    snprintf(link, sizeof(link), "%.*s", (int)(n < sizeof(link) ? n : 0), s->name);
-    return links_find(w->present, link) != NULL;
+    return links_below(w->present, s->name) != NULL;
 }
 
 static bool goes_down(const struct work *w, const struct move *s)

@@ -74,6 +74,18 @@ struct link *links_find(const struct links *l, const char *name)
     return bsearch(&key, l->link, l->count, sizeof(*l->link), link_order);
 }
 
+struct link *links_below(const struct links *l, const char *name)
+{
+    char link[LINK_NAME_SIZE];
+    size_t n = strcspn(name, ":");
+
+    if (n >= sizeof(link))
+        return NULL;
+    memcpy(link, name, n);
+    link[n] = '\0';
+    return links_find(l, link);
+}
+
 void links_free(struct links *l)
 {
     for (size_t i = 0; i < l->count; i++)
@@ -491,7 +503,7 @@ void link_lacks(const struct link *was, const struct link *now, char *text, size
         add_lack(text, size, "an address from DHCP");
 }
 
-/* ---- changing ---- */
+/* ---- changing: without a socket every request fails ---- */
 
 static int command(int fd, struct request *r)
 {
@@ -515,7 +527,7 @@ int link_delete(const struct link *l)
 {
     AUTO_CLOSE fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0);
 
-    return fd < 0 ? -1 : link_command(fd, l, ABI_DELLINK);
+    return link_command(fd, l, ABI_DELLINK);
 }
 
 int link_add_port(const struct link *upper, const struct link *port)
@@ -526,7 +538,7 @@ int link_add_port(const struct link *upper, const struct link *port)
 
     memcpy(r.bytes, &upper->index, 4);
     r.head.len = (uint32_t)(sizeof(r.head) + sizeof(r.own.link) + 8);
-    return fd < 0 ? -1 : command(fd, &r);
+    return command(fd, &r);
 }
 
 /* Setting it down takes the IPv6 addresses and all routes along. */
@@ -534,7 +546,7 @@ int link_clear(const struct link *l)
 {
     AUTO_CLOSE fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0);
 
-    for (size_t i = 0; fd >= 0 && i < l->count; i++) {
+    for (size_t i = 0; i < l->count; i++) {
         const struct possession *p = &l->own[i];
         size_t len = p->family == 4 ? 4 : 16;
         struct request r = { .head = { .type = ABI_DELADDR } };
@@ -549,5 +561,5 @@ int link_clear(const struct link *l)
         r.head.len = (uint32_t)(sizeof(r.head) + 8 + 4 + len);
         (void)command(fd, &r);
     }
-    return fd < 0 ? -1 : link_command(fd, l, ABI_NEWLINK);
+    return link_command(fd, l, ABI_NEWLINK);
 }

@@ -32,9 +32,11 @@ struct links {
     size_t count, room;
 };
 
-/* Asks the kernel, over rtnetlink; profiles are left to the stacks. */
+/* Asks the kernel, over rtnetlink; profiles are left to the stacks.  On failure there are none. */
 int links_read(struct links *ret, struct error *err);
 struct link *links_find(const struct links *l, const char *name);
+/* The link that has the address of an alias: eth0 for eth0:1; else the link itself. */
+struct link *links_below(const struct links *l, const char *name);
 /* Letters, digits and "-", as a UUID has them; anything else is not taken. */
 bool link_set_profile(struct link *l, const char *profile, size_t len);
 void links_free(struct links *l);

@@ -8,7 +8,6 @@
 
 #include "scope.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,7 +41,7 @@ void config_free(struct config *c)
 
 static bool blank(char c)
 {
-    return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f' || c == '\0';
+    return c <= ' ' && strchr(" \t\r\v\f", c); /* and '\0' */
 }
 
 bool text_line(const char **p, const char *end, const char **ret, size_t *ret_len)
@@ -74,6 +73,13 @@ bool text_is(const char *word, size_t len, const char *other)
     return strlen(other) == len && !memcmp(word, other, len);
 }
 
+bool text_ends(const char *text, size_t len, const char *end)
+{
+    size_t n = strlen(end);
+
+    return len > n && !memcmp(text + len - n, end, n);
+}
+
 void text_trim(const char **p, size_t *len)
 {
     while (*len && blank(**p)) {
@@ -82,6 +88,13 @@ void text_trim(const char **p, size_t *len)
     }
     while (*len && blank((*p)[*len - 1]))
         (*len)--;
+}
+
+void text_copy(char *to, size_t size, const char *text, size_t len)
+{
+    len = len < size ? len : 0;
+    memcpy(to, text, len);
+    to[len] = '\0';
 }
 
 bool ini_next(struct ini *i)
@@ -165,6 +178,14 @@ void unit_need(struct unit *u, const char *name, size_t len)
     buffer_add(&u->needs, name, len);
 }
 
+bool unit_next_need(const struct unit *u, const char **at, const char **ret, size_t *ret_len)
+{
+    if (!u->needs.len)
+        return false;
+    *at = *at ? *at : u->needs.data;
+    return text_word(at, u->needs.data + u->needs.len, ret, ret_len);
+}
+
 static void unit_free(struct unit *u)
 {
     buffer_free(&u->text);
@@ -176,7 +197,7 @@ static int unit_order(const void *a, const void *b)
     const struct unit *x = a, *y = b;
     int order = strcmp(x->name, y->name);
 
-    return order ? order : x->at < y->at ? -1 : x->at > y->at;
+    return order ? order : (x->at > y->at) - (x->at < y->at);
 }
 
 bool model_finish(struct model *m)
@@ -200,32 +221,25 @@ bool model_finish(struct model *m)
             if (last->handle == last->name)
                 last->handle = u->handle;
             last->makes_device = last->makes_device || u->makes_device;
-            m->failed = m->failed || u->text.failed || u->needs.failed;
+            m->failed |= u->text.failed | u->needs.failed;
             unit_free(u);
         }
     }
     m->count = kept;
     for (size_t i = 0; i < kept; i++)
-        m->failed = m->failed || m->unit[i].text.failed || m->unit[i].needs.failed;
+        m->failed |= m->unit[i].text.failed | m->unit[i].needs.failed;
     return !m->failed;
+}
+
+/* Units and moves begin with their names. */
+static int name_order(const void *name, const void *item)
+{
+    return strcmp(name, *(const char *const *)item);
 }
 
 struct unit *model_find(const struct model *m, const char *name)
 {
-    size_t low = 0, high = m->count;
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int order = strcmp(m->unit[middle].name, name);
-
-        if (order == 0)
-            return &m->unit[middle];
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return NULL;
+    return m->count ? bsearch(name, m->unit, m->count, sizeof(*m->unit), name_order) : NULL;
 }
 
 bool model_covers(const struct model *m, const char *name)
@@ -285,20 +299,7 @@ bool plan_make(struct plan *ret, const struct model *was, const struct model *no
 
 struct move *plan_find(const struct plan *p, const char *name)
 {
-    size_t low = 0, high = p->count;
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int order = strcmp(p->move[middle].name, name);
-
-        if (order == 0)
-            return &p->move[middle];
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return NULL;
+    return p->count ? bsearch(name, p->move, p->count, sizeof(*p->move), name_order) : NULL;
 }
 
 /* That one move stands on another, at the start or at present. */
@@ -315,15 +316,15 @@ struct edges {
 static bool add_edges(struct edges *e, const struct plan *p, struct move *upper, bool now)
 {
     const struct unit *u = now ? upper->now : upper->was;
-    const char *at = u ? u->needs.data : NULL, *end = at ? at + u->needs.len : NULL, *word;
+    const char *at = NULL, *word;
     char name[256];
     size_t len;
 
-    while (at && text_word(&at, end, &word, &len)) {
+    while (u && unit_next_need(u, &at, &word, &len)) {
         void *array = e->edge;
         struct move *lower;
 
-        snprintf(name, sizeof(name), "%.*s", len < sizeof(name) ? (int)len : 0, word);
+        text_copy(name, sizeof(name), word, len);
         lower = plan_find(p, name);
         if (!lower || lower == upper)
             continue;

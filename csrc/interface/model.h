@@ -54,6 +54,8 @@ struct unit *model_add(struct model *m, const char *name, size_t len);
 /* "KEY VALUE" as one line of the text; blanks at the ends and their number don't count. */
 void unit_line(struct unit *u, const char *line, size_t len);
 void unit_need(struct unit *u, const char *name, size_t len);
+/* The next name that it stands on, `*at` NULL before the first; false at the end. */
+bool unit_next_need(const struct unit *u, const char **at, const char **ret, size_t *ret_len);
 /* Sorts and joins.  False if memory was short anywhere. */
 bool model_finish(struct model *m);
 struct unit *model_find(const struct model *m, const char *name);
@@ -97,8 +99,11 @@ bool text_line(const char **p, const char *end, const char **ret, size_t *ret_le
 /* The next word of a line, blanks around it left out; false at the end. */
 bool text_word(const char **p, const char *end, const char **ret, size_t *ret_len);
 bool text_is(const char *word, size_t len, const char *other);
+bool text_ends(const char *text, size_t len, const char *end);
 /* Without blanks at both ends. */
 void text_trim(const char **p, size_t *len);
+/* As a string; "" if there is no room for all of it. */
+void text_copy(char *to, size_t size, const char *text, size_t len);
 
 /* Lines "KEY=VALUE" with the section they are in; comments left out. */
 struct ini {

@@ -41,21 +41,14 @@ struct parser {
     struct xxh64 common; /* what is said about no interface in particular counts for all */
 };
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-
-    return n > m && !strcmp(text + n - m, end);
-}
-
 static bool is_drop_in(const char *path)
 {
-    return !strncmp(path, DROP_INS, strlen(DROP_INS)) && ends_with(path, ".conf");
+    return !strncmp(path, DROP_INS, strlen(DROP_INS)) && text_ends(path, strlen(path), ".conf");
 }
 
 static bool is_its_file(const char *path)
 {
-    return (path_beneath(path, DIRECTORY) && ends_with(path, ".yaml")) || is_drop_in(path);
+    return (path_beneath(path, DIRECTORY) && text_ends(path, strlen(path), ".yaml")) || is_drop_in(path);
 }
 
 static bool key_is(const struct yaml *y, size_t depth, const char *key)
@@ -201,16 +194,14 @@ static void parse_yaml(struct parser *p, const struct config_file *f)
 /* A drop-in of a generated file says more about its interface. */
 static void parse_drop_in(struct parser *p, const struct config_file *f)
 {
-    const char *id = f->path + strlen(DROP_INS), *dot = strrchr(id, '.'), *line;
-    const char *at = f->bytes, *end = at + f->len;
+    const char *id = f->path + strlen(DROP_INS), *dot = strstr(id, ".network.d/");
+    const char *at = f->bytes, *end = at + f->len, *line;
     struct unit *u;
     size_t len;
 
     /* ID.network.d/NAME.conf */
-    while (dot && dot > id && strncmp(dot, ".network.d/", 11) && strncmp(dot, ".netdev.d/", 10))
-        for (dot--; dot > id && *dot != '.'; dot--)
-            ;
-    if (!dot || dot <= id || !(u = model_add(p->model, id, (size_t)(dot - id))))
+    dot = dot ? dot : strstr(id, ".netdev.d/");
+    if (!dot || !(u = model_add(p->model, id, (size_t)(dot - id))))
         return;
     while (text_line(&at, end, &line, &len)) {
         text_trim(&line, &len);
@@ -226,10 +217,9 @@ static int alias_order(const void *a, const void *b)
     const struct alias *x = a, *y = b;
     int order = strcmp(x->id, y->id);
 
-    return order              ? order
-           : x->kind != y->kind ? (x->kind < y->kind ? -1 : 1)
-           : x->at < y->at      ? -1
-                                : x->at > y->at;
+    if (!order)
+        order = (int)x->kind - (int)y->kind;
+    return order ? order : (x->at > y->at) - (x->at < y->at);
 }
 
 static int alias_find(const void *id, const void *alias)
@@ -259,15 +249,15 @@ static const char *name_of(const struct parser *p, const char *id)
 
 static void rename_needs(struct parser *p, struct unit *u)
 {
-    const char *at = u->needs.data, *end = at + u->needs.len, *word;
-    struct buffer renamed = { 0 };
+    struct buffer renamed = { .failed = u->needs.failed };
+    const char *at = NULL, *word;
     size_t len;
 
-    while (text_word(&at, end, &word, &len)) {
+    while (unit_next_need(u, &at, &word, &len)) {
         const char *id = arena_copy(&p->model->memory, word, len);
         const char *name = id ? name_of(p, id) : "";
 
-        p->model->failed = p->model->failed || !id;
+        p->model->failed |= !id;
         buffer_text(&renamed, " ");
         buffer_text(&renamed, name);
     }
@@ -282,8 +272,7 @@ static void finish_units(struct parser *p)
         struct unit *u = &p->model->unit[i];
 
         u->name = name_of(p, u->handle);
-        if (u->needs.len && !u->needs.failed)
-            rename_needs(p, u);
+        rename_needs(p, u);
         buffer_text(&u->text, "common=");
         buffer_number(&u->text, xxh64_value(&p->common), 16, 16);
         buffer_text(&u->text, "\n");
@@ -470,19 +459,17 @@ static void delete_changed(struct work *w, const struct generated *g)
     for (size_t i = 0; i < w->plan.count; i++) {
         const struct move *m = &w->plan.move[i];
         const struct link *there = links_find(w->present, m->name);
-        const char *at, *end, *word;
+        const char *at = NULL, *word;
         size_t len;
 
         if (!there || !m->was || !m->was->makes_device || !device_differs(g, m))
             continue;
         (void)link_delete(there);
-        at = m->was->needs.data;
-        end = at ? at + m->was->needs.len : at;
-        while (text_word(&at, end, &word, &len)) {
+        while (unit_next_need(m->was, &at, &word, &len)) {
             char name[LINK_NAME_SIZE];
             struct move *port;
 
-            snprintf(name, sizeof(name), "%.*s", (int)(len < sizeof(name) ? len : 0), word);
+            text_copy(name, sizeof(name), word, len);
             port = plan_find(&w->plan, name);
             if (port && port->change == PLAN_SAME)
                 port->change = PLAN_WITH_OTHERS;

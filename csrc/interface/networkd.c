@@ -27,11 +27,6 @@ static bool in_use(void)
     return run_program("networkctl", path) && sys_exists("/run/systemd/netif");
 }
 
-static bool ends_with(const char *text, size_t len, const char *end)
-{
-    return len > strlen(end) && !memcmp(text + len - strlen(end), end, strlen(end));
-}
-
 /* A port names what stands on it. */
 static bool names_upper(const struct ini *i)
 {
@@ -95,7 +90,7 @@ static uint64_t read_all(struct model *m, const struct config_file *f, struct na
         if (names_upper(&i))
             add_names(uppers, i.value, i.value_len);
     }
-    m->failed = m->failed || all.text.failed;
+    m->failed |= all.text.failed;
     xxh64_init(&sum);
     if (all.text.len)
         xxh64_add(&sum, all.text.data, all.text.len);
@@ -147,18 +142,18 @@ static void parse(const struct config *files, struct model *ret)
 
         if (!is_its_file(f->path))
             continue;
-        if (ends_with(f->path, len, ".network.d") || ends_with(f->path, len, ".netdev.d")) {
-            if (drop_ins++ > DROP_INS_MAX || !ends_with(f->path, strlen(f->path), ".conf"))
+        if (text_ends(f->path, len, ".network.d") || text_ends(f->path, len, ".netdev.d")) {
+            if (drop_ins++ > DROP_INS_MAX || !text_ends(f->path, strlen(f->path), ".conf"))
                 continue;
             snprintf(path, sizeof(path), "%.*s", (int)(len - 2), f->path);
             base = bsearch(path, files->file, files->count, sizeof(*f), path_order);
-        } else if (!ends_with(f->path, strlen(f->path), ".network") &&
-                   !ends_with(f->path, strlen(f->path), ".netdev")) {
+        } else if (!text_ends(f->path, strlen(f->path), ".network") &&
+                   !text_ends(f->path, strlen(f->path), ".netdev")) {
             continue;
         }
         if (!base)
             continue;
-        device = ends_with(base->path, strlen(base->path), ".netdev");
+        device = text_ends(base->path, strlen(base->path), ".netdev");
         read_names(&names, base, device);
         add_file(ret, f, &names, device);
     }
@@ -171,10 +166,10 @@ static void before(struct work *w)
 
 static bool needs(const struct unit *u, const char *name)
 {
-    const char *at = u->needs.len ? u->needs.data : NULL, *word;
+    const char *at = NULL, *word;
     size_t len;
 
-    while (at && text_word(&at, u->needs.data + u->needs.len, &word, &len))
+    while (unit_next_need(u, &at, &word, &len))
         if (text_is(word, len, name))
             return true;
     return false;
@@ -197,8 +192,7 @@ static void add_ports(const struct work *w)
     AUTO_LINKS links = { 0 };
     struct error ignored = { 0 };
 
-    if (links_read(&links, &ignored))
-        return;
+    (void)links_read(&links, &ignored);
     for (size_t i = 0; i < w->plan.count; i++)
         for (size_t j = 0; is_new(w, &w->plan.move[i]) && j < w->plan.count; j++) {
             const struct move *upper = &w->plan.move[i], *port = &w->plan.move[j];

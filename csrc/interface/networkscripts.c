@@ -121,7 +121,7 @@ static void note(struct said *said, const struct buffer *word)
                      word->data + n + 1);
 }
 
-static struct said read_file(const struct config_file *f)
+static struct said read_file(struct model *m, const struct config_file *f)
 {
     const char *at = f->bytes, *end = f->bytes + f->len, *line;
     AUTO_BUFFER word = { 0 };
@@ -131,6 +131,7 @@ static struct said read_file(const struct config_file *f)
     while (text_line(&at, end, &line, &len))
         for (const char *p = line; assignment(&p, line + len, &word);)
             note(&said, &word);
+    m->failed |= word.failed;
     return said;
 }
 
@@ -138,13 +139,9 @@ static struct said read_file(const struct config_file *f)
 
 static void add_line(struct unit *u, const char *kind, const char *text, size_t len)
 {
-    AUTO_BUFFER line = { 0 };
-
-    buffer_text(&line, kind);
-    buffer_text(&line, " ");
-    buffer_add(&line, text, len);
-    unit_line(u, line.failed ? "" : line.data, line.failed ? 0 : line.len);
-    u->text.failed = u->text.failed || line.failed;
+    buffer_text(&u->text, kind);
+    buffer_text(&u->text, " ");
+    unit_line(u, text, len);
 }
 
 /* All that a file says, comments and quotes left out. */
@@ -163,7 +160,7 @@ static void add_text(struct unit *u, const char *kind, const struct config_file 
         if (len && *p != '#')
             add_line(u, kind, p, len);
     }
-    u->text.failed = u->text.failed || word.failed;
+    u->text.failed |= word.failed;
 }
 
 /* A port names what stands on it. */
@@ -219,8 +216,6 @@ static const struct config_file *ifcfg_of(const struct parser *p, const char *su
 {
     char path[PATH_SIZE];
 
-    if (!p->files->count)
-        return NULL;
     snprintf(path, sizeof(path), DIRECTORY "/ifcfg-%s", suffix);
     return bsearch(path, p->files->file, p->files->count, sizeof(*p->files->file), path_order);
 }
@@ -240,7 +235,7 @@ static const char *name_of(const struct parser *p, const struct said *s, const c
 
 static void add_ifcfg(struct parser *p, const char *suffix, const struct config_file *f)
 {
-    const struct said s = read_file(f);
+    const struct said s = read_file(p->model, f);
     const char *name = name_of(p, &s, suffix);
     struct unit *u = is_mine(p, &s) ? model_add(p->model, name, strlen(name)) : NULL;
 
@@ -250,8 +245,8 @@ static void add_ifcfg(struct parser *p, const char *suffix, const struct config_
     if (!ifcfg_of(p, name)) {
         const char *handle = arena_copy(&p->model->memory, suffix, strlen(suffix));
 
-        p->model->failed = p->model->failed || !handle;
-        u->handle = handle ? handle : u->handle;
+        p->model->failed |= !handle;
+        u->handle = handle;
     }
     u->makes_device = makes_device(&s);
     u->device = HAS_FILE;
@@ -270,7 +265,7 @@ static void add_other(struct parser *p, const char *kind, const char *suffix,
     struct unit *u;
 
     if (!ifcfg || ifcfg != p->last)
-        p->said = ifcfg ? read_file(ifcfg) : (struct said){ .value = { "" } };
+        p->said = ifcfg ? read_file(p->model, ifcfg) : (struct said){ .value = { "" } };
     p->last = ifcfg;
     name = name_of(p, &p->said, suffix);
     u = is_mine(p, &p->said) ? model_add(p->model, name, strlen(name)) : NULL;
@@ -292,7 +287,7 @@ static void add_range(struct parser *p, const char *suffix, size_t len, const st
 {
     char name[256];
 
-    snprintf(name, sizeof(name), "%.*s", (int)(len < sizeof(name) ? len : 0), suffix);
+    text_copy(name, sizeof(name), suffix, len);
     add_other(p, "range", name, f);
 }
 
@@ -303,7 +298,7 @@ static void add_file(struct parser *p, const struct config_file *f)
 
     if (path_parent(f->path) != strlen(DIRECTORY) || !dash || !dash[1] || is_backup(name))
         return;
-    snprintf(kind, sizeof(kind), "%.*s", dash - name < 8 ? (int)(dash - name) : 0, name);
+    text_copy(kind, sizeof(kind), name, (size_t)(dash - name));
     range = strstr(++dash, "-range");
     if (is_one_of(kind, "route route6 rule rule6 keys"))
         add_other(p, kind, dash, f);
@@ -320,7 +315,7 @@ static void add_for_all(struct model *m, const struct config_file *f)
     struct xxh64 sum;
     char line[32];
 
-    add_text(&all, "", f);
+    add_text(&all, "network", f);
     xxh64_init(&sum);
     if (all.text.len)
         xxh64_add(&sum, all.text.data, all.text.len);
@@ -328,7 +323,7 @@ static void add_for_all(struct model *m, const struct config_file *f)
     for (size_t i = 0; all.text.len && i < m->count; i++)
         if (m->unit[i].text.len && strcmp(m->unit[i].name, "lo") != 0)
             unit_line(&m->unit[i], line, strlen(line));
-    m->failed = m->failed || all.text.failed;
+    m->failed |= all.text.failed;
     buffer_free(&all.text);
 }
 
@@ -391,11 +386,7 @@ static bool has_file(const struct unit *u)
 
 static bool is_present(const struct work *w, const char *name)
 {
-    char link[LINK_NAME_SIZE];
-    size_t n = strcspn(name, ":");
-
-    snprintf(link, sizeof(link), "%.*s", (int)(n < sizeof(link) ? n : 0), name);
-    return links_find(w->present, link) != NULL;
+    return links_below(w->present, name) != NULL;
 }
 
 static bool goes_down(const struct work *w, const struct move *m)
@@ -416,15 +407,14 @@ static bool alias_was_up(const struct work *w, const struct move *m)
     static const char key[] = "ifcfg IPADDR=";
     const char *at = m->was->text.data, *end = at + m->was->text.len, *line;
     const struct link *parent;
-    char name[LINK_NAME_SIZE], address[INET_ADDRSTRLEN] = "";
+    char address[INET_ADDRSTRLEN] = "";
     struct in_addr bytes;
     size_t len;
 
     while (text_line(&at, end, &line, &len))
         if (len > strlen(key) && !memcmp(line, key, strlen(key)))
             snprintf(address, sizeof(address), "%.*s", (int)(len - strlen(key)), line + strlen(key));
-    snprintf(name, sizeof(name), "%.*s", (int)strcspn(m->name, ":"), m->name);
-    parent = links_find(w->start, name);
+    parent = links_below(w->start, m->name);
     if (!parent || inet_pton(AF_INET, address, &bytes) != 1)
         return true;
     for (size_t i = 0; i < parent->count; i++)

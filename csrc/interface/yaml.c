@@ -103,7 +103,7 @@ static void take_plain(struct yaml *y, const char **ret, size_t *ret_len, bool b
     const char *p = y->at, *last = p;
 
     for (; !at_end_of(p, y->end); p++) {
-        if ((*p == '#' && p > y->at && blank(p[-1])) || (brackets && is_one_of(*p, BRACKETS)))
+        if ((*p == '#' && blank(p[-1])) || (brackets && is_one_of(*p, BRACKETS)))
             break;
         if (*p == ':' && (at_end_of(p + 1, y->end) || blank(p[1]) ||
                           (brackets && is_one_of(p[1], BRACKETS))))

@@ -103,6 +103,47 @@ def test_circles_end(parse: Parse) -> None:
     assert interfaces.plan(parse("ifupdown", alone), parse("ifupdown", alone)) == {"a": Move(SAME, 0, 0)}
 
 
+def test_a_port_in_the_place_of_another_is_a_change(parse: Parse) -> None:
+    """Names of the same length: nothing of a bridge's own text differs."""
+    was = networkd(a__network="[Match]\nName=eth0\n[Network]\nBridge=br0\n", b__netdev=NETDEV)
+    now = networkd(a__network="[Match]\nName=eth1\n[Network]\nBridge=br0\n", b__netdev=NETDEV)
+    assert changes(parse, "networkd", was, now) == {"eth0": REMOVED, "eth1": ADDED, "br0": CHANGED}
+
+
+def test_nothing_is_about_nothing(parse: Parse) -> None:
+    """Without files no interface is covered, and no move is there to stand on."""
+    nothing = parse("ifupdown", {})
+    assert not nothing.covers("a") and interfaces.plan(nothing, nothing) == {}
+
+
+def test_a_name_that_no_interface_can_have_is_no_ground(parse: Parse) -> None:
+    """What is said to stand on a word of 300 bytes stands on nothing, not on its first 255."""
+    files = ifupdown(f"iface {'x' * 255} inet x\niface a inet x\n requires {'x' * 300}\n")
+    assert changes(parse, "ifupdown", files, files, "x" * 255) == {"x" * 255: BY_HAND}
+
+
+OWN = {
+    "ifupdown": ["etc/network/interfaces", "etc/network/interfaces.d/a", "etc/network/interfaces.d/b/c"],
+    "networkd": ["etc/systemd/network/a.network", "etc/systemd/network/10-netplan-a.network.d/x.conf"],
+    "networkscripts": ["etc/sysconfig/network", "etc/sysconfig/network-scripts/ifcfg-a"],
+    "netplan": ["etc/netplan/a.yaml", "etc/systemd/network/10-netplan-a.network.d/x.conf"],
+    "networkmanager": ["etc/NetworkManager/system-connections/a"],
+}
+NOBODYS = [
+    *("etc/network/interfaces2", "etc/network/if-up.d/a", "etc/systemd/networkd.conf", "etc/sysconfig/network/ifcfg-a"),
+    *("etc/netplan/a.yml", "etc/netplan.yaml", "etc/NetworkManager/conf.d/a", "etc/hosts"),
+]
+
+
+@pytest.mark.parametrize("stack", OWN)
+def test_which_files_are_whose(core: Core, stack: str) -> None:
+    """Each stack takes its own files; what generated files are extended by is netplan's, too."""
+    is_its_file = interfaces.stack_of(core.lib, stack).is_its_file
+    asked = {path for paths in OWN.values() for path in paths} | {*NOBODYS, "etc/systemd/network/10-netplan-a.network"}
+    expected = {*OWN[stack], *(["etc/systemd/network/10-netplan-a.network"] if stack == "networkd" else [])}
+    assert {path for path in asked if is_its_file(path.encode())} == expected
+
+
 # ---- ifupdown ----
 
 
@@ -155,6 +196,74 @@ def test_ifupdown_devices(parse: Parse) -> None:
     assert units["eth0:1"].needs == ("eth0",) and units["bond1"].needs == ("eth1",)
 
 
+@pytest.mark.parametrize(
+    "option, needs",
+    [
+        *((f"{key} eth0 eth1", ("eth0", "eth1")) for key in ("bridge_ports", "bridge-ports", "bond-slaves", "bond_slaves", "slaves")),
+        *((f"{key} eth0", ("eth0",)) for key in ("vlan-raw-device", "vlan_raw_device")),
+        ("bridge", ()),
+        ("bond-mode 1", ()),
+        ("bondage x", ()),
+    ],
+)
+def test_ifupdown_options_that_make_a_device(parse: Parse, option: str, needs: tuple[str, ...]) -> None:
+    """In the words of each of the three; a key that is no more than "bridge" makes none."""
+    [unit] = parse("ifupdown", ifupdown(f"iface a inet manual\n {option}\n")).units().values()
+    assert (unit.needs, unit.makes_device) == (needs, option != "bridge")
+
+
+@pytest.mark.parametrize("word", ["bond-master", "bond_master"])
+def test_ifupdown_a_port_names_its_bond(parse: Parse, word: str) -> None:
+    """The bond stands on it; where no name follows, on nothing."""
+    units = parse("ifupdown", ifupdown(f"iface a inet manual\n {word} b\niface c inet manual\n {word}\n")).units()
+    assert {name: unit.needs for name, unit in units.items()} == {"a": (), "b": ("a",), "c": ()}
+
+
+@pytest.mark.parametrize(
+    "name, needs, makes_device",
+    [("eth0.", (), False), ("eth0.5", ("eth0",), True), ("eth0.5x", (), False), ("a.b.5", ("a.b",), True), ("a.5:1", ("a.5",), False)],
+)
+def test_ifupdown_names(parse: Parse, name: str, needs: tuple[str, ...], makes_device: bool) -> None:
+    """A number behind the last dot is a VLAN's, anything else part of a name."""
+    [unit] = parse("ifupdown", ifupdown(f"iface {name} inet manual\n")).units().values()
+    assert (unit.needs, unit.makes_device) == (needs, makes_device)
+
+
+@pytest.mark.parametrize("line", ["auto a", "allow-hotplug a", "no-auto-down a", "no-scripts a", "rename a=b", "template a", "source", "iface", "mapping"])
+def test_ifupdown_what_ends_a_stanza(parse: Parse, line: str) -> None:
+    """What follows belongs to no interface; a key that only begins as such is an option."""
+    own = {"a": "a inet manual\n"}
+    assert {n: u.text for n, u in parse("ifupdown", ifupdown(f"iface a inet manual\n{line}\n up x\n")).units().items()} == own
+    assert "allow-" in parse("ifupdown", ifupdown("iface a inet manual\n allow-\n")).units()["a"].text
+
+
+def test_ifupdown_words_that_lack(parse: Parse) -> None:
+    """`inherits` or `map` without a name: nothing is needed; the last line may go on to nowhere."""
+    files = ifupdown("iface a inet x inherits\niface b inet x inherit a\nmapping c\n map\niface d inet x\n up y \\")
+    units = parse("ifupdown", files).units()
+    assert {name: unit.needs for name, unit in units.items()} == {"a": (), "b": ("a",), "c": (), "d": ()}
+    assert units["d"].text == "d inet x\nup y\n"
+
+
+@pytest.mark.parametrize(
+    "source, found",
+    [
+        ("source interfaces.d/a", ["a"]),
+        ("source /etc/network/interfaces.d/a", ["a"]),
+        ("source interfaces.d", []),
+        ("source interfaces.d/a/b interfaces.d/b", ["b"]),
+        ("source-directory interfaces.d/a", []),
+        (f"source {'x' * 5000} interfaces.d/{'*' * 5000}", []),
+        ("source interfaces.d/.*", []),
+    ],
+    ids=["relative", "absolute", "directory", "too deep", "no directory", "too long", "hidden"],
+)
+def test_ifupdown_what_a_source_leads_to(parse: Parse, source: str, found: list[str]) -> None:
+    """As many parts as the pattern has, each matching."""
+    stanzas = {name: f"iface {name.strip('.')} inet manual\n" for name in ("a", "b", ".c")}
+    assert list(parse("ifupdown", ifupdown(source + "\n", **stanzas)).units()) == found
+
+
 # ---- systemd-networkd ----
 
 NETWORK = "[Match]\nName=eth0 eth1\n\n[Network]\nAddress=192.0.2.2/24\nBridge=br0\n"
@@ -200,6 +309,66 @@ def test_networkd_files_for_many(parse: Parse) -> None:
     assert parse("networkd", networkd(a__network="[Match]\nType=ether\n")).covers("eth0")
 
 
+def test_networkd_files_that_name_nothing(parse: Parse) -> None:
+    """A device without a name, a name of no bytes, other files, a section without an end."""
+    files = networkd(a__netdev="[NetDev]\nKind=bridge\n", b__link="[Match]\nName=b\n", c__network="[Match]\nName=\n[\nX\n")
+    files["etc/systemd/network/n"] = "[Match]\nName=n\n"
+    assert {name: unit.text.count("\n") for name, unit in parse("networkd", files).units().items()} == {"*": 1}
+
+
+def test_networkd_an_empty_file_says_nothing(parse: Parse) -> None:
+    """It is for all, with nothing to say, so that it is no change where another is for all."""
+    assert {n: u.text for n, u in parse("networkd", networkd(a__network="", b__netdev="")).units().items()} == {"*": ""}
+
+
+def test_networkd_drop_ins_of_devices(parse: Parse) -> None:
+    """They say more about the device; a file that is no .conf says nothing."""
+    was = networkd(b__netdev=NETDEV)
+    for name, change in {"b.netdev.d/x.conf": {"br0": CHANGED}, "b.netdev.d/x": {}, "b.link.d/x.conf": {}}.items():
+        now = {**was, f"etc/systemd/network/{name}": "[Bridge]\nSTP=no\n"}
+        assert changes(parse, "networkd", was, now) == change, name
+
+
+# ---- NetworkManager ----
+
+CONNECTIONS = "etc/NetworkManager/system-connections"
+
+
+def test_keyfile_names(parse: Parse) -> None:
+    """By its interface, in the device's section where old files have it; else its UUID; else its path."""
+    files = {
+        "a": "[connection]\nuuid=1\ninterface-name=eth0\n[ethernet]\ninterface-name=eth9\n",
+        "b": "[bridge]\ninterface-name=br0\n[connection]\nuuid=2\ntype=bridge\n",
+        "c": "[connection]\nuuid=3\n",
+        "d": "",
+    }
+    units = parse("networkmanager", {f"{CONNECTIONS}/{name}": text for name, text in files.items()}).units()
+    assert {name: unit.handle for name, unit in units.items()} == {"eth0": "1", "br0": "2", "3": "3", f"{CONNECTIONS}/d": f"{CONNECTIONS}/d"}
+    assert units["br0"].makes_device and not units["eth0"].makes_device
+
+
+def test_keyfile_device(parse: Parse) -> None:
+    """A VLAN with another id is another device; other settings and other sections leave it."""
+    def device(more: str, kind: str = "vlan") -> int:
+        text = f"[connection]\nuuid=1\ntype={kind}\n{more}"
+        return int(parse("networkmanager", {f"{CONNECTIONS}/a": text}).raw.unit[0].device)
+
+    assert device("[vlan]\nid=1\n") != device("[vlan]\nid=2\n")
+    assert device("[vlan]\nid=1\n[ipv4]\nmethod=auto\n[vlax]\nid=2\n") == device("[vlan]\nid=1\n")
+    assert device("[bridge]\nstp=no\n", "bridge") == device("", "bridge") != 0
+    assert device("[ethernet]\nmtu=1\n", "ethernet") == 0
+
+
+def test_keyfile_needs(parse: Parse) -> None:
+    """By name, or by UUID; one UUID in two profiles is both; one in none is nothing."""
+    rows = {"a": ("u-1", "eth0", ""), "b": ("u-1", "eth1", ""), "c": ("u-3", "p", "controller=u-1"), "d": ("u-4", "q", "master=br0")}
+    rows["e"] = ("u-5", "r", "controller=u-9")
+    files = {f"{CONNECTIONS}/{n}": f"[connection]\nuuid={u}\ninterface-name={i}\n{more}\n" for n, (u, i, more) in rows.items()}
+    files[f"{CONNECTIONS}/f"] = "[connection]\nuuid=u-6\ntype=vlan\n[vlan]\nparent=eth0\n[x]\nmaster=eth1\n"
+    units = parse("networkmanager", files).units()
+    assert {name: unit.needs for name, unit in units.items() if unit.needs} == {"p": ("eth0", "eth1"), "q": ("br0",), "u-6": ("eth0",)}
+
+
 # ---- network-scripts ----
 
 UPLINK = "DEVICE=eth0\nIPADDR=192.0.2.2\nPREFIX=24\n"
@@ -211,6 +380,29 @@ def test_ifcfg_quotes_comments_and_blanks(parse: Parse) -> None:
     now = ifcfg({"ifcfg-eth0": "# new\nexport DEVICE=\"eth0\" # it\n\tIPADDR='192.0.2'.2; PREFIX=24\nOPTS=a\\ b\n"})
     assert changes(parse, "networkscripts", was, now) == {}
     assert parse("networkscripts", was).units()["eth0"].text.splitlines()[-1] == "ifcfg OPTS=a b"
+
+
+@pytest.mark.parametrize(
+    "text, device",
+    [
+        ("DEVICE=a", "a"),
+        (" ;\t;export\tDEVICE=a;X=y", "a"),
+        ("DEVICE='a\n", "a"),
+        ("DEVICE=a\\", "a\\"),
+        ('DEVICE="a\\"b"', 'a"b'),
+        ("DEVICE='a\\'", "a\\"),
+        ("DEVICE{=a", "x"),
+        ("export", "x"),
+        ("exportDEVICE=a", "x"),
+        ("DEVICE", "x"),
+        ("DEVICE a", "x"),
+        ("DEVICE=" + "a" * 80, "a" * 63),
+        ("DEVICE=a\rDEVICE=b", "b"),
+    ],
+)
+def test_ifcfg_assignments(parse: Parse, text: str, device: str) -> None:
+    """What the shell takes for one, and what it does not."""
+    assert list(parse("networkscripts", ifcfg({"ifcfg-x": text})).units()) == [device]
 
 
 def test_ifcfg_files_of_one_device_are_one(parse: Parse) -> None:
@@ -238,7 +430,8 @@ def test_ifcfg_two_files_for_one_device(parse: Parse) -> None:
 def test_ifcfg_names_that_the_scripts_pass_over(parse: Parse) -> None:
     """Backups, other files of the directory and directories below it."""
     backups = [f"ifcfg-eth0{end}" for end in ("~", ".bak", ".old", ".orig", ".rpmnew", ".rpmorig", ".rpmsave")]
-    for name in [*backups, "ifup-eth", "network-functions", "ifcfg-", "ifcfg-x/ifcfg-y"]:
+    others = ["ifup-eth", "network-functions", "ifcfg-", "ifcfg-x/ifcfg-y", "ifcfg", "a-b", "ifcfg-" + "x" * 300 + "-range0"]
+    for name in [*backups, *others]:
         assert parse("networkscripts", ifcfg({name: UPLINK})).units() == {}, name
 
 
@@ -270,6 +463,12 @@ def test_ifcfg_ports(parse: Parse, port: str, upper: str) -> None:
         ("DEVICE=bond0\nBONDING_OPTS='mode=1'\n", (), True),
         ("DEVICE=team0\nDEVICETYPE=Team\n", (), True),
         ("DEVICE=eth0\nTYPE=Ethernet\n", (), False),
+        ("DEVICE=t\nTEAM_CONFIG='{}'\n", (), True),
+        ("DEVICE=mv0\nPARENTDEVICE=eth0\n", ("eth0",), False),
+        ("DEVICE=mv0:1\nPARENTDEVICE=eth0\n", ("mv0",), False),
+        ("DEVICE=.5\nVLAN=yes\n", (), True),
+        ("DEVICE=v\nVLAN=yes\n", (), True),
+        ("DEVICE=:1\n", (), False),
     ],
 )
 def test_ifcfg_devices(parse: Parse, text: str, needs: tuple[str, ...], makes_device: bool) -> None:
@@ -306,6 +505,11 @@ HUGE: dict[str, tuple[str, Files]] = {
         ifupdown("iface a inet x\n requires b" + " b" * (MEBI // 2) + "\niface b inet x\n requires a\n"),
     ),
     "ifupdown: sources itself": ("ifupdown", ifupdown("source interfaces\n" * (MEBI // 18))),
+    "ifupdown: sources a large file": ("ifupdown", ifupdown("source interfaces.d/a\n" * 200, a="#\n" * (MEBI // 2))),
+    "NetworkManager: parents by UUID": (
+        "networkmanager",
+        {f"{CONNECTIONS}/{i:04}": f"[connection]\nuuid=u-{i}\n[vlan]\nparent=u-{i - 1}\n" for i in range(2000)},
+    ),
     "ifupdown: many sources of many files": (
         "ifupdown",
         ifupdown("source interfaces.d/*\n" * (MEBI // 44), **{f"f{i}": "" for i in range(20000)}),

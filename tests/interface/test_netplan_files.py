@@ -193,6 +193,12 @@ BROKEN = {
     "alias": ("    eth1: {}", "    eth1: *all", 15),
     "second document": ("  bridges:", "---\n  bridges:", 16),
     "no key": ("    eth1: {}", "    eth1: {}\n    eth2", 16),
+    "no key in brackets": ("    eth1: {}", "    eth1: {: a}", 15),
+    "no value in brackets": ("[192.0.2.53]", "[: a]", 10),
+    "open quote in brackets": ("[192.0.2.53]", '["192]', 10),
+    "text behind a quote": ('db8::2/64"', 'db8::2/64"#', 8),
+    "text behind a key's colon": ("    eth1: {}", '    "eth1":{}', 15),
+    "end of the document": ("  bridges:", "...\n  bridges:", 16),
 }
 
 
@@ -214,6 +220,53 @@ def test_literals(parse: Parser) -> None:
     units = one(parse, text)
     assert units.unread == ""
     assert text_of(units, "eth0") == ["ethernets", "a", "a= b: c", "", " [d", "", "mtu", "mtu=1400"]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("a: [:b, c:d, 'e''f', \"g\\\"h\"]", ["a", "a/-", "a/-=:b", "a/-", "a/-=c:d", "a/-", "a/-=e''f", "a/-", 'a/-=g\\"h']),
+        ("a: b#c:d#", ["a", "a=b#c:d#"]),
+        ("a: -b", ["a", "a=-b"]),
+        ("a: --- b", ["a", "a=--- b"]),
+        ('"": {b: c}', ["/b", "/b=c"]),
+        ("interfaces: eth1", ["interfaces", "interfaces=eth1"]),
+        ("interfaces: {eth1: x}", ["interfaces", "interfaces/eth1", "interfaces/eth1=x"]),
+        ("link: {id: eth1}", ["link", "link/id", "link/id=eth1"]),
+    ],
+)
+def test_values_and_keys(parse: Parser, value: str, said: list[str]) -> None:
+    """What looks like a mark of YAML and is none; what looks like a port and is none."""
+    units = one(parse, HEAD + f"  ethernets:\n    eth1: {{}}\n    eth0:\n      {value}\n")
+    assert units.unread == ""
+    assert text_of(units, "eth0") == ["ethernets", *said]
+    assert units.by_name["eth0"].needs == []
+
+
+@pytest.mark.parametrize("text", ["", "ethernets: eth0\n", "  ethernets: [a, b]\n", "other: {a: {b: c}}\n"])
+def test_what_is_no_interface(parse: Parser, text: str) -> None:
+    """Other keys, and lists or words in the place of all interfaces, name none; and are no error here."""
+    assert one(parse, HEAD + text) == Units("", {})
+
+
+def test_the_last_and_clearest_name_of_an_id(parse: Parser) -> None:
+    """Of two set-names the last; a set-name goes before a match, wherever it stands."""
+    names = {"a": "set-name: x, match: {name: y}", "b": "match: {name: y}, set-name: x", "c": "set-name: y, set-name: x, match: {driver: z}"}
+    for text in names.values():
+        assert list(one(parse, HEAD + f"  ethernets: {{e: {{{text}}}}}\n").by_name) == ["x"]
+
+
+def test_drop_ins(parse: Parser) -> None:
+    """Those of devices and of ids with dots; comments and blank lines say nothing; others are nobody's."""
+    more = "[Link]\n\n; high\nMTUBytes=1300\n"
+    names = ["eth0.5.network.d/a.conf", "br0.netdev.d/a.conf", ".network.d/a.conf", "eth1.network", "eth1.link.d/a.conf", "eth1.conf"]
+    units = parse({f"etc/systemd/network/10-netplan-{name}": more for name in names})
+    assert {name: text_of(units, name) for name in units.by_name} == {n: ["[Link]", "MTUBytes=1300"] for n in ("eth0.5", "br0")}
+
+
+def test_the_first_file_that_is_not_understood_is_named(parse: Parser) -> None:
+    """Not the last of several."""
+    assert parse({f"etc/netplan/{n}.yaml": "network: [" for n in (1, 2)}).unread == "etc/netplan/1.yaml, line 1"
 
 
 PIECES = [

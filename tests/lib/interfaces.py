@@ -70,11 +70,17 @@ class PlanStruct(ctypes.Structure):
     _fields_ = [("move", POINTER(MoveStruct)), ("count", c_size_t), ("levels", c_uint)]
 
 
+IsFile = ctypes.CFUNCTYPE(c_bool, c_char_p)
 Parse = ctypes.CFUNCTYPE(None, POINTER(ConfigStruct), POINTER(ModelStruct))
 
 
 class StackStruct(ctypes.Structure):
-    _fields_ = [("name", c_char_p), ("is_its_file", c_void_p), ("in_use", c_void_p), ("parse", Parse)]
+    _fields_ = [("name", c_char_p), ("is_its_file", IsFile), ("in_use", c_void_p), ("parse", Parse)]
+
+
+def stack_of(lib: ctypes.CDLL, name: str) -> StackStruct:
+    """By the name of its variable, without "stack_"."""
+    return StackStruct.in_dll(lib, f"stack_{name}")
 
 
 def check_headers() -> None:
@@ -118,20 +124,27 @@ class Move:
 
 
 class Model:
-    """What some files say, as one stack reads them."""
+    """What some files say, as one stack reads them.  MemoryError where the core says so."""
 
     def __init__(self, core: Core, stack: str, files: Files) -> None:
         self.lib = core.lib
         self.config = ConfigStruct()
         self.raw = ModelStruct()
+        try:
+            self._parse(stack, files)
+        except MemoryError:
+            self.close()
+            raise
+
+    def _parse(self, stack: str, files: Files) -> None:
+        self.lib.config_add.restype = self.lib.model_finish.restype = c_bool
         for path in sorted(files, key=lambda path: path.split("/")):
             data = files[path].encode()
-            self.lib.config_add.restype = c_bool
-            assert self.lib.config_add(byref(self.config), path.encode(), data, c_size_t(len(data)))
-        parser = StackStruct.in_dll(self.lib, f"stack_{stack}")
-        parser.parse(byref(self.config), byref(self.raw))
-        self.lib.model_finish.restype = c_bool
-        assert self.lib.model_finish(byref(self.raw))
+            if not self.lib.config_add(byref(self.config), path.encode(), data, c_size_t(len(data))):
+                raise MemoryError
+        stack_of(self.lib, stack).parse(byref(self.config), byref(self.raw))
+        if not self.lib.model_finish(byref(self.raw)):
+            raise MemoryError
 
     def close(self) -> None:
         self.lib.model_free(byref(self.raw))
@@ -153,16 +166,20 @@ class Model:
 
 
 def plan(was: Model, now: Model, *by_hand: str) -> dict[str, Move]:
-    """What a rollback from `now` to `was` does with each interface."""
+    """What a rollback from `now` to `was` does with each interface.  MemoryError where the core says so."""
     lib, raw = was.lib, PlanStruct()
     lib.plan_make.restype = lib.plan_close.restype = c_bool
-    assert lib.plan_make(byref(raw), byref(was.raw), byref(now.raw))
-    for i in range(raw.count):
-        if raw.move[i].name.decode() in by_hand:
-            raw.move[i].change = BY_HAND
-    assert lib.plan_close(byref(raw))
-    moves = [raw.move[i] for i in range(raw.count)]
-    found = {row.name.decode(): Move(row.change, row.was_level, row.now_level) for row in moves}
-    assert all(max(move.was_level, move.now_level) < raw.levels for move in found.values())
-    lib.plan_free(byref(raw))
-    return found
+    try:
+        if not lib.plan_make(byref(raw), byref(was.raw), byref(now.raw)):
+            raise MemoryError
+        for i in range(raw.count):
+            if raw.move[i].name.decode() in by_hand:
+                raw.move[i].change = BY_HAND
+        if not lib.plan_close(byref(raw)):
+            raise MemoryError
+        moves = [raw.move[i] for i in range(raw.count)]
+        found = {row.name.decode(): Move(row.change, row.was_level, row.now_level) for row in moves}
+        assert all(max(move.was_level, move.now_level) < raw.levels for move in found.values())
+        return found
+    finally:
+        lib.plan_free(byref(raw))
