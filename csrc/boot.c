@@ -55,7 +55,10 @@ static bool ends(const char *path, const char *with)
     return n >= m && strcmp(path + n - m, with) == 0;
 }
 
-/* A sum of names and contents that doesn't depend on their order; missing is empty. */
+/*
+ * A sum of names and contents that doesn't depend on their order; missing is empty.
+ * Of netplan's rules 90-netplan.rules only says what NetworkManager leaves alone.
+ */
 static uint64_t sum_of_directory(const char *path, const char *ending)
 {
     AUTO_CLOSE dir = sys_openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0);
@@ -66,7 +69,8 @@ static uint64_t sum_of_directory(const char *path, const char *ending)
 
     while (dir >= 0 && (n = sys_getdents(dir, entries, sizeof(entries), path)) > 0)
         for (size_t at = 0; (name = sys_dirent_next(entries, (size_t)n, &at));) {
-            AUTO_CLOSE fd = ends(name, ending) ? sys_openat(dir, name, O_RDONLY, 0) : -1;
+            AUTO_CLOSE fd = ends(name, ending) && !begins(name, "90-netplan.")
+                                ? sys_openat(dir, name, O_RDONLY, 0) : -1;
             struct xxh64 x;
 
             if (fd < 0)
@@ -109,16 +113,16 @@ void boot_before(struct boot *ret, struct netcf *ncf)
                                         "--force", NULL });
 }
 
+/*
+ * systemd runs its generators again, netplan's of any version among them; then
+ * what only the restored files want joins the boot.
+ */
 static void generate(struct boot *b)
 {
-    static const char *const places[] = { "/usr/libexec/netplan/generate",
-                                          "/usr/lib/netplan/generate", "/lib/netplan/generate" };
-
-    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
-        if (exists(places[i])) {
-            run(b, (const char *const[]){ places[i], NULL });
-            break;
-        }
+    if (!exists("/run/systemd/system"))
+        return;
+    run(b, (const char *const[]){ "systemctl", "daemon-reload", NULL });
+    run(b, (const char *const[]){ "systemctl", "--no-block", "start", "multi-user.target", NULL });
     b->names |= b->generated != sum_of_generated();
 }
 

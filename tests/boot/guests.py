@@ -20,6 +20,7 @@ MODULES = ("virtio_net", "8021q", "bonding", "dummy")
 # Not as Debian's /sbin/init: the kernel's command line says which one runs.
 OTHER_INITS = ("runit", "s6", "execline")
 OPENRC = ("openrc",)
+SELINUX = ("systemd-sysv", "udev", "dbus", "ifupdown", "iproute2", "kmod", "policycoreutils", "selinux-policy-default", "selinux-utils")
 
 INTERFACES = {
     "interfaces": "auto lo\niface lo inet loopback\nsource interfaces.d/*\n",
@@ -74,6 +75,23 @@ def with_service(tree: Path) -> None:
     install(tree, "systemd")
     (tree / "etc/systemd/system/guest.service").write_text(SERVICE)
     debian.inside(tree, "systemctl", "enable", "guest.service")
+
+
+def with_selinux(place: Path) -> machine.Machine:
+    """Debian's own policy, enforced; every file has the label that it wants."""
+
+    def prepare(tree: Path) -> None:
+        with_service(tree)
+        (tree / "etc/selinux/config").write_text("SELINUX=enforcing\nSELINUXTYPE=default\n")
+        # cat has the label that the helper has, so it is run in the same domain.
+        unit = tree / "etc/systemd/system/networking-config.service.d/domain.conf"
+        unit.parent.mkdir()
+        unit.write_text("[Service]\nExecStartPre=cat /proc/self/attr/current\n")
+
+    guest = make(place, SELINUX, False, prepare)
+    with guest.root() as root:
+        debian.inside(root, "setfiles", "-F", "/etc/selinux/default/contexts/files/file_contexts", "/")
+    return guest
 
 
 def with_sysvinit(place: Path) -> machine.Machine:

@@ -1,4 +1,4 @@
-"""A container with systemd as its init: started again, and rebooted softly."""
+"""A container with systemd as its init and netplan: started again, and rebooted softly."""
 
 from __future__ import annotations
 
@@ -18,9 +18,16 @@ pytestmark = [pytest.mark.system, pytest.mark.slow]
 
 # The first systemd that knows soft reboots is 254.
 SUITE = "trixie"
-PACKAGES = ("systemd-sysv", "dbus", "iproute2")
+PACKAGES = ("systemd-sysv", "dbus", "iproute2", "netplan.io")
 
-RIGHT = "[Match]\nName=host0\n[Network]\nAddress=10.0.0.1/24\nConfigureWithoutCarrier=yes\n"
+FILE = "etc/netplan/host0.yaml"
+RIGHT = """network:
+  renderer: networkd
+  ethernets:
+    host0:
+      addresses: [10.0.0.1/24]
+      ignore-carrier: true
+"""
 
 # Runs in each boot.
 JOB = """
@@ -28,7 +35,7 @@ exec >>/report 2>&1
 mark() { echo "== $(cat /step) $1"; }
 wrong() {
     networking-config snapshot_config
-    sed -i s/10.0.0.1/10.0.0.99/ /etc/systemd/network/10-host0.network
+    sed -i s/10.0.0.1/10.0.0.99/ /etc/netplan/host0.yaml
     echo "$1" >/step
 }
 n=0
@@ -47,7 +54,7 @@ journalctl -b -q -o cat -t networking-config | tail -n 1
 mark boot
 cat /proc/sys/kernel/random/boot_id
 mark file
-cat /etc/systemd/network/10-host0.network
+cat /etc/netplan/host0.yaml
 mark end
 case $(cat /step) in
 first) wrong "started again"; systemctl --force --force poweroff ;;
@@ -80,11 +87,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Boot:
     with debian.copy(debian.system(*PACKAGES, suite=SUITE), place) as tree:
         guests.install(tree, "systemd")
         (tree / "usr/sbin/policy-rc.d").unlink()
-        (tree / "etc/systemd/network/10-host0.network").write_text(RIGHT)
+        (tree / FILE).write_text(RIGHT)
+        (tree / FILE).chmod(0o600)
         (tree / "etc/systemd/system/guest.service").write_text(guests.SERVICE)
         (tree / "guest.sh").write_text(JOB)
         (tree / "step").write_text("first\n")
-        debian.inside(tree, "systemctl", "enable", "guest.service", "systemd-networkd.service")
+        debian.inside(tree, "systemctl", "enable", "guest.service")
         run(tree)
         run(tree)
         return Boot("", (tree / "report").read_text(), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -110,9 +111,23 @@ def test_initramfs_tools_when_the_root_comes_over_the_network(
 
 
 def test_dracut(sysvinit: Machine, helper: Helper, initramfs: dict[str, Path]) -> None:
-    """Rolled back before the host's init starts, and the root is as read-only again as it was."""
-    guests.open_change(sysvinit, helper)
-    boot = sysvinit.boot("report\n", line=LINE, initrd=initramfs["dracut"])
+    """Rolled back before the host's init starts; the root is as read-only again as it was.
+
+    SELinux is on and no policy is loaded yet: the labels of the files come back all the same.
+    """
+    with sysvinit.root() as root:
+        guests.set_up(root)
+        interfaces = root / "etc/network/interfaces.d"
+        for file in interfaces.iterdir():
+            os.setxattr(file, "security.selinux", f"system_u:object_r:{file.name}_t:s0\0".encode())
+        helper.run("snapshot_config", root=root, check=True)
+        guests.go_wrong(root)
+        os.setxattr(interfaces / "eth0", "security.selinux", b"system_u:object_r:wrong_t:s0\0")
+    boot = sysvinit.boot("report\n", line=f"{LINE} security=selinux", initrd=initramfs["dracut"])
+    assert "SELinux:  Initializing." in boot.console
     guests.assert_rolled_back(sysvinit, boot)
+    with sysvinit.root() as root:
+        labels = {name: os.getxattr(root / "etc/network/interfaces.d" / name, "security.selinux") for name in ("eth0", "spare")}
+    assert labels == {name: f"system_u:object_r:{name}_t:s0\0".encode() for name in labels}
     executed = boot.section("executed")
     assert executed.index("/usr/sbin/networking-config") < executed.index("/sbin/init")

@@ -133,8 +133,13 @@ network:
 EOF
 chmod 600 /etc/netplan/eth0.yaml
 networking-config snapshot_config
-sed -i s/10.0.0.1/10.0.0.96/ /etc/netplan/eth0.yaml
+sed -i -e s/10.0.0.1/10.0.0.96/ -e s/networkd/NetworkManager/ /etc/netplan/eth0.yaml
 sync
+"""
+
+GENERATED = """
+section generated
+find /run/systemd/network /run/NetworkManager /run/udev/rules.d -type f
 """
 
 MANY = """
@@ -186,7 +191,7 @@ def boots(guest: Machine) -> dict[str, Boot]:
         "damaged": "report\n" + AFTER_DAMAGE + HOTPLUG,
         "hotplug": UP + LINK,
         "link": UP + NETPLAN,
-        "netplan": UP + MANY,
+        "netplan": UP + GENERATED + MANY,
     }
     done = {name: guest.boot(job, line=LINE) for name, job in jobs.items()}
     done["cut again"] = guest.boot(
@@ -321,9 +326,11 @@ def test_interface_named_by_a_wrong_link_file(boots: dict[str, Boot]) -> None:
 
 
 def test_netplan(boots: dict[str, Boot]) -> None:
-    """What the generator made of the wrong files is gone before networkd reads it."""
+    """What the generator made of the wrong files is gone; networkd, which they did not want, is started."""
     boot = boots["netplan"]
     assert boot.kernels == 1
+    assert "/run/systemd/network/10-netplan-eth0.network" in boot.section("generated")
+    assert not [path for path in boot.section("generated") if "NetworkManager" in path]
     assert boot.section("addresses") == ["lo 127.0.0.1/8", "eth0 10.0.0.1/24"]
     assert before_networking(boot)
 

@@ -1,4 +1,4 @@
-"""What a boot undoes besides files: what netplan's generator and hotplug made of the wrong ones.
+"""What a boot undoes besides files: what ifupdown's hotplug made of the wrong ones.
 
 In a root of its own, where nothing can restart the machine: an interface that has to be
 renamed is for tests/boot, which has whole machines.
@@ -17,8 +17,6 @@ from lib.build import Products
 from lib.hosts import Host
 
 from .test_ifupdown import ETH0, FILE, LO, SYSTEMS
-from .test_netplan import FILE as NETPLAN
-from .test_netplan import GENERATED, GOOD, PACKAGES
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -33,15 +31,6 @@ def booting(packages: tuple[str, ...], products: Products, where: Path) -> Itera
 @pytest.fixture
 def ifupdown(products: Products, tmp_path: Path) -> Iterator[Host]:
     yield from booting(SYSTEMS["ifupdown"], products, tmp_path)
-
-
-@pytest.fixture
-def netplan(products: Products, tmp_path: Path) -> Iterator[Host]:
-    yield from booting(PACKAGES, products, tmp_path)
-
-
-def generated(host: Host) -> str:
-    return "".join(path.read_text() for path in sorted(Path(f"/proc/{host.pid}/root", GENERATED).glob("*.network")))
 
 
 def test_what_hotplug_brought_up_from_the_wrong_files_goes(ifupdown: Host) -> None:
@@ -66,32 +55,3 @@ def test_nothing_of_ifupdown_was_up(ifupdown: Host) -> None:
     ifupdown.write(FILE, LO + ETH0)
     assert ifupdown.call("networking-config", "start").returncode == 0
     assert (ifupdown.root / FILE[1:]).read_text() == LO
-
-
-def test_netplan_generates_again_from_the_old_files(netplan: Host) -> None:
-    """What the generator had made of the wrong files is made anew."""
-    netplan.write(NETPLAN, GOOD, 0o600)
-    netplan.run("netplan", "generate")
-    before = generated(netplan)
-    netplan.start()
-    netplan.write(NETPLAN, GOOD.replace("192.0.2.2/24", "192.0.2.99/24"), 0o600)
-    netplan.run("netplan", "generate")
-    assert "192.0.2.99" in generated(netplan)
-    done = netplan.call("networking-config", "start")
-    assert done.returncode == 0, done.stdout
-    assert generated(netplan) == before
-
-
-def test_a_generator_that_fails_is_told(netplan: Host) -> None:
-    """The files are back, and what did not follow is said by name, with exit status 1."""
-    netplan.write(NETPLAN, GOOD, 0o600)
-    netplan.start()
-    netplan.write(NETPLAN, GOOD.replace("192.0.2.2/24", "192.0.2.99/24"), 0o600)
-    generators = [path for path in ("usr/libexec/netplan/generate", "usr/lib/netplan/generate", "lib/netplan/generate")
-                  if (netplan.root / path).exists()]  # fmt: skip
-    (netplan.root / generators[0]).unlink()
-    netplan.write(generators[0], "#!/bin/sh\necho no such renderer\nexit 3\n", 0o755)
-    done = netplan.call("networking-config", "start")
-    assert done.returncode == 1
-    assert f"/{generators[0]}: exit status 3: no such renderer" in done.stdout
-    assert (netplan.root / NETPLAN[1:]).read_text() == GOOD
