@@ -62,6 +62,7 @@ HELPER_CC ?= $(CC)
 HELPER_CC := $(HELPER_CC)
 HELPER_STATIC := $(if $(call links,$(HELPER_CC) -static),-static)
 HELPER_LTO := $(if $(call links,$(HELPER_CC) -flto=auto),-flto=auto)
+HELPER_HEAP := $(if $(findstring musl,$(HELPER_CC) $(shell $(HELPER_CC) -dumpmachine)),$(HEAP))
 
 FORTIFY := $(if $(findstring _FORTIFY_SOURCE,$(CPPFLAGS) $(CFLAGS)),,\
 	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
@@ -77,7 +78,7 @@ HELPER_LDFLAGS := -Wl,--gc-sections -Wl,-z,noseparate-code
 # --- what is built ----------------------------------------------------------
 
 LIB_OBJECTS := $(CORE:%.c=$(BUILD)/lib/%.o)
-HELPER_OBJECTS := $(CORE:%.c=$(BUILD)/helper/%.o) $(HELPER:%.c=$(BUILD)/helper/%.o)
+HELPER_OBJECTS := $(patsubst %.c,$(BUILD)/helper/%.o,$(CORE) $(HELPER_HEAP) $(HELPER))
 TEST_OBJECTS := $(CORE:%.c=$(BUILD)/test/%.o)
 
 $(BUILD)/lib/%.o: csrc/%.c Makefile VERSION
@@ -88,6 +89,9 @@ $(BUILD)/helper/%.o: csrc/%.c Makefile VERSION
 	@mkdir -p $(@D)
 	$(HELPER_CC) $(BASE_CFLAGS) $(HELPER_GUARDED) $(HELPER_LTO) -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 		$(CPPFLAGS) $(HELPER_CFLAGS) -c -o $@ $<
+
+# What a compiler knows of malloc() does not hold inside it.
+$(BUILD)/helper/heap.o: HELPER_LTO := -fno-lto -fno-builtin
 
 $(BUILD)/test/%.o: csrc/%.c Makefile VERSION
 	@mkdir -p $(@D)

@@ -89,15 +89,15 @@ class Tree:
     def edit(self) -> None:
         """Two files change, one in place and one by a rename, one is added, one removed.
 
-        All in one directory: whoever edits a host edits one stack, and no fewer
-        directories can be synced.
+        All in one directory, the temporary file too, as editors have it: whoever edits a
+        host edits one stack, and no fewer directories can be synced.
         """
         directory = PLACES[0][0]
         paths = sorted(path for path in self.saved if path.startswith(directory))
         in_place, renamed, removed = paths[0], paths[len(paths) // 2], paths[-1]
         added = f"{directory}/added"
         (self.root / in_place).write_bytes(_content(in_place, "changed"))
-        temporary = self.root / "temporary"
+        temporary = self.root / directory / ".temporary"
         temporary.write_bytes(_content(renamed, "changed, and a little shorter")[:-7])
         temporary.replace(self.root / renamed)
         (self.root / added).write_bytes(_content(added, "new"))

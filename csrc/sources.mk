@@ -9,5 +9,6 @@ CORE = error.c sys.c run.c memory.c digest.c path.c scope.c entry.c listing.c \
        interface/engine.c \
        change.c ncf.c
 
-# The helper has these besides.
+# The helper has these besides, the first where its libc is a small one.
+HEAP = heap.c
 HELPER = boot.c networking-config.c
