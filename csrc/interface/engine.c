@@ -142,9 +142,9 @@ int engine_record(struct buffer *ret, struct error *err)
     return ret->failed ? error_file(err, STEP_MEMORY, ENOMEM, "") : 0;
 }
 
-static int left_ms(void *limit)
+/* Until the command that starts now must have ended; 0: no time is left. */
+static int left_ms(const struct engine *e)
 {
-    const struct engine *e = limit;
     int64_t left = e->end - (int64_t)(sys_boottime() / 1000000);
 
     return left < 0 ? 0 : left < e->options.command_ms ? (int)left : e->options.command_ms;
@@ -182,8 +182,7 @@ static int plan_stack(struct engine *e, const struct stack *stack, const struct 
     struct work *w = &e->work[e->count];
 
     *w = (struct work){ .stack = stack, .start = &e->start, .present = &e->present,
-                        .left_ms = left_ms, .limit = e, .all = e->options.all,
-                        .said = &e->said };
+                        .engine = e, .all = e->options.all };
     e->count++;
     stack->parse(was, &w->was);
     stack->parse(now, &w->now);
@@ -217,20 +216,49 @@ bool work_was_up(const struct work *w, const char *name)
     return w->start->count == 0 /* nobody recorded it */ || (was && was->up);
 }
 
+static struct engine_finding *add_finding(struct engine *e, const char *name, const char *stack,
+                                          enum plan_change change)
+{
+    void *array = e->finding;
+    struct engine_finding *f;
+
+    for (size_t i = 0; i < e->findings; i++)
+        if (!strcmp(e->finding[i].name, name))
+            return &e->finding[i];
+    if (!array_grow(&array, e->findings, &e->room, sizeof(*f)))
+        return NULL;
+    e->finding = array;
+    f = &e->finding[e->findings++];
+    *f = (struct engine_finding){ .stack = stack, .change = change };
+    snprintf(f->name, sizeof(f->name), "%s", name);
+    return f;
+}
+
+void work_done(struct work *w, const char *name, unsigned done)
+{
+    const struct move *m = plan_find(&w->plan, name);
+    struct engine_finding *f = add_finding(w->engine, name, w->stack->name,
+                                           m && m->change != PLAN_SAME ? m->change : PLAN_BY_HAND);
+
+    if (f)
+        f->done |= done;
+}
+
 static void keep(struct work *w, const char *program, const char *last,
                  const struct run_result *r)
 {
+    struct buffer *said = &w->engine->said;
     char how[64];
 
     run_describe(r, how, sizeof(how));
-    buffer_text(w->said, w->said->len ? "\n" : "");
-    buffer_text(w->said, program);
-    buffer_text(w->said, last ? " " : "");
-    buffer_text(w->said, last ? last : "");
-    buffer_text(w->said, ": ");
-    buffer_text(w->said, how);
-    buffer_text(w->said, *r->output ? ": " : "");
-    buffer_text(w->said, r->output);
+    buffer_text(said, said->len ? "\n" : "");
+    buffer_text(said, program);
+    buffer_text(said, last ? " " : "");
+    buffer_text(said, last ? last : "");
+    buffer_text(said, ": ");
+    buffer_text(said, how);
+    buffer_text(said, *r->output ? ": " : "");
+    buffer_text(said, r->output);
 }
 
 /* PROGRAM WORDS LAST, by its absolute path. */
@@ -240,7 +268,7 @@ static bool start_one(struct work *w, struct run *run, const char *program,
     char path[RUN_PATH_SIZE];
     const char *argv[ARGUMENTS] = { run_program(program, path) };
     size_t n = 1;
-    int left = w->left_ms(w->limit);
+    int left = left_ms(w->engine);
 
     for (; *words; words++)
         argv[n++] = *words;
@@ -268,8 +296,10 @@ static bool end_one(struct work *w, struct run *run, const char *program, const 
 bool work_run(struct work *w, const char *program, const char *const *words, const char *last)
 {
     struct run run;
+    bool good = start_one(w, &run, program, words, last) && end_one(w, &run, program, last);
 
-    return start_one(w, &run, program, words, last) && end_one(w, &run, program, last);
+    w->reloaded = w->reloaded || (good && !last);
+    return good;
 }
 
 /* Down goes by the present files, and where that failed, as up, by those of the start. */
@@ -292,6 +322,8 @@ static size_t run_batch(struct work *w, const char *program, const char *const *
 
         if (down)
             batch[i]->down_failed = !good;
+        if (good)
+            work_done(w, batch[i]->name, down ? DONE_DOWN : DONE_UP);
     }
     return 0;
 }
@@ -341,8 +373,8 @@ void work_run_by_hand(struct work *w, const char *program, const char *const *wo
 
         link_lacks(was, links_find(w->present, was->name), lacks, sizeof(lacks));
         if (was->up && (*lacks || w->all) && model_covers(&w->was, was->name) &&
-            !files_changed(w, was->name))
-            work_run(w, program, words, was->name);
+            !files_changed(w, was->name) && work_run(w, program, words, was->name))
+            work_done(w, was->name, DONE_UP);
     }
 }
 
@@ -386,6 +418,12 @@ void work_clear(struct work *w)
     }
 }
 
+void work_delete(struct work *w, const struct link *there)
+{
+    if (link_delete(there) == 0)
+        work_done(w, there->name, DONE_DELETED);
+}
+
 void work_delete_devices(struct work *w, bool changed_too)
 {
     AUTO_LINKS links = { 0 };
@@ -402,7 +440,7 @@ void work_delete_devices(struct work *w, bool changed_too)
         if (m->now->makes_device && ((m->change == PLAN_ADDED && !was) ||
                                      (changed_too && m->change == PLAN_CHANGED &&
                                       m->was->device != m->now->device)))
-            (void)link_delete(there);
+            work_delete(w, there);
     }
 }
 
@@ -451,24 +489,6 @@ void engine_before(struct engine *e)
 }
 
 /* ---- what came of it ---- */
-
-static struct engine_finding *add_finding(struct engine *e, const char *name, const char *stack,
-                                          enum plan_change change)
-{
-    void *array = e->finding;
-    struct engine_finding *f;
-
-    for (size_t i = 0; i < e->findings; i++)
-        if (!strcmp(e->finding[i].name, name))
-            return &e->finding[i];
-    if (!array_grow(&array, e->findings, &e->room, sizeof(*f)))
-        return NULL;
-    e->finding = array;
-    f = &e->finding[e->findings++];
-    *f = (struct engine_finding){ .stack = stack, .change = change };
-    snprintf(f->name, sizeof(f->name), "%s", name);
-    return f;
-}
 
 static const struct stack *stack_of(const struct engine *e, const struct link *was)
 {
@@ -550,10 +570,10 @@ bool engine_after(struct engine *e)
             e->work[i].stack->after(&e->work[i]);
     for (size_t i = 0; i < e->count; i++)
         for (size_t j = 0; j < e->work[i].plan.count; j++) {
-            const struct move *m = &e->work[i].plan.move[j];
+            struct work *w = &e->work[i];
 
-            if (m->change != PLAN_SAME)
-                add_finding(e, m->name, e->work[i].stack->name, m->change);
+            if (w->plan.move[j].change != PLAN_SAME)
+                work_done(w, w->plan.move[j].name, w->reloaded ? DONE_RELOADED : 0);
         }
     return wait_until_back(e);
 }

@@ -412,7 +412,7 @@ static void before(struct work *w)
         snprintf(path, sizeof(path), "%s/" PREFIX "%s.netdev", GENERATED, there->name);
         if (w->start->count && !links_find(w->start, there->name) && !(was && was->makes_device) &&
             sys_exists(path))
-            (void)link_delete(there);
+            work_delete(w, there);
     }
 }
 
@@ -464,7 +464,7 @@ static void delete_changed(struct work *w, const struct generated *g)
 
         if (!there || !m->was || !m->was->makes_device || !device_differs(g, m))
             continue;
-        (void)link_delete(there);
+        work_delete(w, there);
         while (unit_next_need(m->was, &at, &word, &len)) {
             char name[LINK_NAME_SIZE];
             struct move *port;
@@ -525,8 +525,9 @@ static void networkd_follows(struct work *w, const struct links *left)
         work_run(w, "networkctl", reload, NULL);
     /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
     for (size_t i = 0; i < left->count; i++)
-        if (goes_up(w, left->link[i].name))
-            work_run(w, "networkctl", again, left->link[i].name);
+        if (goes_up(w, left->link[i].name) &&
+            work_run(w, "networkctl", again, left->link[i].name))
+            work_done(w, left->link[i].name, DONE_UP);
 }
 
 static bool profile_goes_up(const struct work *w, const struct move *m)
@@ -549,8 +550,8 @@ static void networkmanager_follows(struct work *w)
         const char *const up[] = { "connection", "up", "id", NULL };
 
         snprintf(id, sizeof(id), NM_PREFIX "%s", m->handle);
-        if (profile_goes_up(w, m))
-            work_run(w, "nmcli", up, id);
+        if (profile_goes_up(w, m) && work_run(w, "nmcli", up, id))
+            work_done(w, m->name, DONE_UP);
     }
 }
 

@@ -85,7 +85,7 @@ def test_address_changed(host: Host) -> None:
     """The new address goes, the old one and the default route are back."""
     host.write(f"{DIRECTORY}/10-eth0.network", ETH0.replace("192.0.2.2", "192.0.2.99"))
     reload(host, lambda: host.addresses("eth0") == ["192.0.2.99/24"])
-    assert "eth0" in rolled_back(host)
+    assert "  eth0 (systemd-networkd): had been changed, up, reloaded\n" in rolled_back(host)
 
 
 def test_interface_added(host: Host) -> None:
@@ -110,8 +110,9 @@ def test_bridge_out_of_the_uplink(host: Host) -> None:
     host.write(f"{DIRECTORY}/05-br0.network", ETH0.replace("eth0", "br0"))
     host.write(f"{DIRECTORY}/10-eth0.network", "[Match]\nName=eth0\n[Network]\nBridge=br0\n")
     reload(host, lambda: host.addresses("br0") == ["192.0.2.2/24"])
-    rolled_back(host)
+    said = rolled_back(host)
     assert "br0" not in host.links()
+    assert "br0 (systemd-networkd): had been added, device deleted, reloaded\n" in said
 
 
 def test_syntax_broken(host: Host) -> None:
