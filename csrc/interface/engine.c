@@ -64,12 +64,13 @@ static int add_live(struct config *c, struct dirs *dirs, const struct entry *e, 
     AUTO_BUFFER text = { 0 };
     struct error unreadable = { 0 };
     AUTO_CLOSE fd = entry_open(dirs, e, &unreadable);
+    size_t chunk = e->st.size < CONTENT_CHUNK ? (size_t)e->st.size + 1 : CONTENT_CHUNK;
     void *room;
     ssize_t n;
 
-    while (fd >= 0 && text.len < FILE_MAX && (room = buffer_claim(&text, CONTENT_CHUNK))) {
-        n = sys_read(fd, room, CONTENT_CHUNK, e->path);
-        text.len -= CONTENT_CHUNK - (n > 0 ? (size_t)n : 0);
+    while (fd >= 0 && text.len < FILE_MAX && (room = buffer_claim(&text, chunk))) {
+        n = sys_read(fd, room, chunk, e->path);
+        text.len -= chunk - (n > 0 ? (size_t)n : 0);
         if (n <= 0)
             break;
     }
@@ -427,19 +428,16 @@ void work_delete(struct work *w, const struct link *there)
 void work_delete_devices(struct work *w, bool changed_too)
 {
     AUTO_LINKS links = { 0 };
-    struct error ignored = { 0 };
 
-    (void)links_read(&links, &ignored);
     for (size_t i = 0; i < w->plan.count; i++) {
         const struct move *m = &w->plan.move[i];
-        const struct link *there = links_find(&links, m->name);
-        bool was = links_find(w->start, m->name) != NULL;
+        const struct link *there;
 
-        if (!there || !m->now || m->change == PLAN_SAME)
+        if (m->change == PLAN_SAME || !m->now || !m->now->makes_device)
             continue;
-        if (m->now->makes_device && ((m->change == PLAN_ADDED && !was) ||
-                                     (changed_too && m->change == PLAN_CHANGED &&
-                                      m->was->device != m->now->device)))
+        if (((m->change == PLAN_ADDED && !links_find(w->start, m->name)) ||
+             (changed_too && m->change == PLAN_CHANGED && m->was->device != m->now->device)) &&
+            (there = links_find_now(&links, m->name)))
             work_delete(w, there);
     }
 }
@@ -457,15 +455,12 @@ bool engine_follows(const void *engine, const char *path)
 static bool lacks_device(const struct work *w)
 {
     AUTO_LINKS links = { 0 };
-    struct error ignored = { 0 };
 
-    if (links_read(&links, &ignored))
-        return false;
     for (size_t i = 0; i < w->plan.count; i++) {
         const struct move *m = &w->plan.move[i];
-        const struct link *was = links_find(w->start, m->name);
+        const struct link *was = m->was && m->was->makes_device ? links_find(w->start, m->name) : NULL;
 
-        if (m->was && m->was->makes_device && was && was->up && !links_find(&links, m->name))
+        if (was && was->up && !links_find_now(&links, m->name) && links.count)
             return true;
     }
     return false;

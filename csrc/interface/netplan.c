@@ -295,16 +295,11 @@ static void parse(const struct config *files, struct model *ret)
 
 /* ---- what is generated ---- */
 
-static bool networkd_runs(void)
-{
-    return sys_exists("/run/systemd/netif");
-}
-
 static bool in_use(void)
 {
     char path[RUN_PATH_SIZE];
 
-    return run_program("netplan", path) && (networkd_runs() || stack_networkmanager.in_use());
+    return run_program("netplan", path) && (stack_networkd.in_use() || stack_networkmanager.in_use());
 }
 
 /* Generated files as networkd knows them, beside those that were made now. */
@@ -402,7 +397,7 @@ static void drop_file(const struct generated *g, const char *name)
 /* What was generated from YAML that nobody can read any more is found by its file. */
 static void before(struct work *w)
 {
-    if (networkd_runs()) /* NetworkManager deletes by itself what has no file any more */
+    if (stack_networkd.in_use()) /* NetworkManager deletes by itself what has no file any more */
         work_delete_devices(w, false);
     for (size_t i = 0; i < w->present->count; i++) {
         const struct link *there = &w->present->link[i];
@@ -565,7 +560,7 @@ static void after(struct work *w)
     work_run(w, "netplan", generate, NULL);
     put_back_same(w);
     (void)links_read(&left, &ignored);
-    if (networkd_runs())
+    if (stack_networkd.in_use())
         networkd_follows(w, &left);
     if (stack_networkmanager.in_use())
         networkmanager_follows(w);

@@ -173,3 +173,22 @@ def test_only_a_comment_changed(host: Host) -> None:
     with hosts.answering(host, "192.0.2.1"):
         said = rolled_back(host)
     assert "eth0" not in said
+
+
+def test_installed_and_not_running(products: Products, tmp_path: Path) -> None:
+    """What systemd-tmpfiles makes at boot is no sign that networkd runs: files only, and said."""
+    with ExitStack() as cleanup:
+        host, other = hosts.everything(cleanup, debian.system(*PACKAGES), tmp_path, products.helper)
+        hosts.cable(host, other, "eth0", "192.0.2.1/24")
+        host.run("ip", "link", "set", "eth0", "up")
+        host.run("ip", "address", "add", "192.0.2.2/24", "dev", "eth0")
+        host.write(f"{DIRECTORY}/10-eth0.network", ETH0)
+        host.run("systemd-tmpfiles", "--create", "--prefix=/run/systemd/netif")
+        host.run("test", "-d", "/run/systemd/netif/links")
+        host.start()
+        host.write(f"{DIRECTORY}/10-eth0.network", ETH0.replace("192.0.2.2", "192.0.2.99"))
+        with hosts.answering(host, "192.0.2.1"):
+            said = host.rollback()
+        assert "systemd-networkd: its files are back, but its interfaces were not touched" in said
+        assert "eth0" not in said
+        assert host.addresses("eth0") == ["192.0.2.2/24"]
