@@ -569,5 +569,5 @@ static void after(struct work *w)
 
 const struct stack stack_netplan = {
     .name = "netplan", .is_its_file = is_its_file, .in_use = in_use, .parse = parse,
-    .before = before, .after = after, .settles = true,
+    .before = before, .after = after, .settles = true, .reloads = true,
 };

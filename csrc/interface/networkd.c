@@ -228,5 +228,5 @@ static void after(struct work *w)
 
 const struct stack stack_networkd = {
     .name = "systemd-networkd", .is_its_file = is_its_file, .in_use = in_use, .parse = parse,
-    .before = before, .after = after, .settles = true,
+    .before = before, .after = after, .settles = true, .reloads = true,
 };

@@ -177,6 +177,20 @@ def test_a_server_that_is_gone_holds_nothing_up(host: Host, tmp_path: Path) -> N
     as_at_start(host)
 
 
+@pytest.mark.parametrize("stack", ["ifupdown", "ifupdown2"])
+def test_killed_before_the_interfaces(host: Host) -> None:
+    """The files are back, nothing else; the second run ends what the first began."""
+    more = ETH0 + "iface eth0 inet static\n    address 192.0.2.99/24\n"
+    host.write(FILE, LO + more + ETH1 + "auto eth2\niface eth2 inet static\n    address 203.0.113.2/24\n")
+    host.run("ifdown", "--force", "eth0")
+    host.run("ifup", "--force", "eth0", "eth2")
+    assert host.addresses("eth2") == ["203.0.113.2/24"] and len(host.addresses("eth0")) == 2
+    host.rollback_killed_after_files("/etc/network")
+    assert (host.root / FILE[1:]).read_text() == GOOD
+    rolled_back(host)
+    assert host.addresses("eth2") == []
+
+
 @pytest.mark.parametrize("stack", ["ifupdown"])
 def test_command_that_hangs(host: Host) -> None:
     """It is killed at its limit with what it started, which is told, and eth1 is brought up all the same."""

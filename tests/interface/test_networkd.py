@@ -129,6 +129,15 @@ def test_dhcp_that_never_answers(host: Host) -> None:
     rolled_back(host)
 
 
+def test_killed_before_the_interfaces(host: Host) -> None:
+    """The files are back, nothing else; the second run ends what the first began."""
+    host.write(f"{DIRECTORY}/10-eth0.network", ETH0 + "Address=192.0.2.99/24\n")
+    reload(host, lambda: len(host.addresses("eth0")) == 2)
+    host.rollback_killed_after_files(DIRECTORY)
+    assert len(host.addresses("eth0")) == 2
+    rolled_back(host)
+
+
 def test_address_deleted_by_hand(host: Host) -> None:
     """No file differs, yet what was up at the start comes up again."""
     host.run("ip", "address", "del", "192.0.2.2/24", "dev", "eth0")
