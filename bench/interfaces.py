@@ -8,6 +8,7 @@ As root, with the packages that the tests need: hosts are those of tests/interfa
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import statistics
 import subprocess
@@ -94,14 +95,19 @@ STACKS = (*(Ifupdown(name) for name in test_ifupdown.SYSTEMS), Networkd())
 def clock(host: Host, clocked: Path, programs: tuple[str, ...]) -> None:
     """Put the clock in the place of each program."""
     for name in programs:
+        # Where a link leads to is to be looked up inside the host, so it is not followed here.
         path = next(
-            p for p in (host.root / d / name for d in ("usr/sbin", "usr/bin")) if p.exists()
+            p for p in (host.root / d / name for d in ("usr/sbin", "usr/bin")) if os.path.lexists(p)
         )
-        real = path.resolve() if path.is_symlink() and not path.readlink().is_absolute() else path
-        path.with_name(f"{name}.real").symlink_to(real.name) if path.is_symlink() else path.rename(
-            path.with_name(f"{name}.real")
-        )
-        path.unlink(missing_ok=True)
+        real = host.root / "real" / name
+        real.parent.mkdir(exist_ok=True)
+        if path.is_symlink():
+            target = path.readlink()
+            beside = "/real" if target.name in programs else path.parent.relative_to(host.root)
+            real.symlink_to(Path("/", beside, target))
+            path.unlink()
+        else:
+            path.rename(real)
         path.write_bytes(clocked.read_bytes())
         path.chmod(0o755)
 

@@ -453,6 +453,7 @@ int ncf_change_interfaces(struct netcf *ncf, struct ncf_interface **ret_list, si
     for (size_t i = 0; i < e->findings; i++)
         rows[i] = (struct ncf_interface){ list_string(&list, e->finding[i].name),
                                           e->finding[i].stack, (int)e->finding[i].change,
+                                          e->finding[i].done,
                                           list_string(&list, e->finding[i].lacks) };
     *ret_list = rows;
     *ret_count = e->findings;

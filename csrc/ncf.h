@@ -106,7 +106,8 @@ struct ncf_change_options {
                               guards deadline and leash; NULL: the installed one */
     unsigned int command_limit; /* seconds for each command of a rollback on this
                                    handle that takes an interface down or up; 0: 30 */
-    unsigned int total_limit;   /* seconds for all of them together; 0: 90 */
+    unsigned int total_limit;   /* seconds for all of them together; 0: 90.  A guard
+                                   has the usual limits */
 };
 
 /* The open change.  All but `open` is zero where none is open. */
@@ -150,11 +151,21 @@ enum {
     NCF_INTERFACE_BY_HAND = 5      /* it had been changed, and no file */
 };
 
+/* What a rollback did with an interface (bits of ncf_interface.done). */
+enum {
+    NCF_DONE_DOWN = 0x1,    /* had it taken down */
+    NCF_DONE_UP = 0x2,      /* had it brought up, or configured anew */
+    NCF_DONE_DELETED = 0x4, /* deleted its device */
+    NCF_DONE_RELOADED = 0x8 /* had its software read the files again and follow them */
+};
+
 /* One interface after a rollback. */
 struct ncf_interface {
     const char *name;
     const char *stack;  /* the software that configures it */
     int change;         /* NCF_INTERFACE_... */
+    unsigned int done;  /* NCF_DONE_... bits; what failed meanwhile is in
+                           ncf_change_result.commands */
     const char *lacks;  /* what it had at the start and has not now; "": it is back */
 };
 

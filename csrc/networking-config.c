@@ -32,7 +32,7 @@ struct call {
     bool boots;     /* this host, now */
     bool initramfs; /* the host's own init comes here, too */
     unsigned start_flags, rollback_flags;
-    struct ncf_change_options options; /* of a start */
+    struct ncf_change_options options;
     char **argument; /* what follows the command, up to NULL */
 };
 
@@ -52,10 +52,14 @@ static const char help[] =
     "  extend SECONDS    move the deadline of the open change to so long from now\n"
     "  announce PATH...  in such a change: save PATH before it is modified\n"
     "  commit_config     keep the configuration as it is now (also: change-commit)\n"
-    "  rollback_config [--files-only | --all-interfaces] [--limit SECONDS]\n"
+    "  rollback_config [OPTION]...\n"
     "                    put the saved configuration back (also: change-rollback), and\n"
-    "                    with it the interfaces that differ, or none, or all of them.\n"
-    "                    --limit is for all that it takes (usually 90)\n"
+    "                    with it the interfaces that differ\n"
+    "      --files-only        ... or none\n"
+    "      --all-interfaces    ... or all of them\n"
+    "      --limit SECONDS     for all interfaces together (usually 90)\n"
+    "      --command-limit SECONDS\n"
+    "                          for each command that takes one down or up (usually 30)\n"
     "  diff              what differs from the saved configuration\n"
     "  status [--open]   whether a change is open; with --open the exit status says it:\n"
     "                    0 open, 3 not\n"
@@ -228,6 +232,7 @@ static void print_interfaces(const struct call *c)
         [NCF_INTERFACE_WITH_OTHERS] = "went with others",
         [NCF_INTERFACE_BY_HAND] = "was not as at the start",
     };
+    static const char *const done[] = { "down", "up", "device deleted", "reloaded" };
     struct ncf_interface *list;
     size_t count;
 
@@ -236,8 +241,11 @@ static void print_interfaces(const struct call *c)
     for (size_t i = 0; i < count; i++) {
         printf("  ");
         print(stdout, list[i].name);
-        printf(" (%s): %s%s", list[i].stack, why[list[i].change],
-               list[i].lacks[0] ? "; now lacks: " : "");
+        printf(" (%s): %s", list[i].stack, why[list[i].change]);
+        for (size_t k = 0; k < sizeof(done) / sizeof(done[0]); k++)
+            if (list[i].done & 1u << k)
+                printf(", %s", done[k]);
+        printf("%s", list[i].lacks[0] ? "; now lacks: " : "");
         print(stdout, list[i].lacks);
         printf("\n");
     }
@@ -611,13 +619,17 @@ static int run(struct call *c)
 
 static const int standard_input = 0;
 
-/* Where the number of an option of start goes; NULL if it has none. */
-static unsigned *number_option(struct call *c, const char *name)
+/* Where the number of an option of start or of a rollback goes; NULL if it has none. */
+static unsigned *number_option(struct call *c, const char *name, bool starts)
 {
-    return !strcmp(name, "--timeout")       ? &c->options.deadline
-           : !strcmp(name, "--grace")       ? &c->options.grace
-           : !strcmp(name, "--trial-boots") ? &c->options.trial_boots
-                                            : NULL;
+    if (starts)
+        return !strcmp(name, "--timeout")       ? &c->options.deadline
+               : !strcmp(name, "--grace")       ? &c->options.grace
+               : !strcmp(name, "--trial-boots") ? &c->options.trial_boots
+                                                : NULL;
+    return !strcmp(name, "--limit")           ? &c->options.total_limit
+           : !strcmp(name, "--command-limit") ? &c->options.command_limit
+                                              : NULL;
 }
 
 /* Options of the command, which may stand among its arguments; false: not one of ours. */
@@ -639,16 +651,14 @@ static bool take_options(struct call *c, char **argv)
             c->options.leash = &standard_input;
         else if (starts && !strcmp(*argv, "--note") && argv[1])
             c->options.note = *++argv;
-        else if (starts && (value = number_option(c, *argv)) && argv[1] &&
-                 number(argv[1], value) && (*value || value != &c->options.deadline))
+        else if ((starts || rolls_back) && (value = number_option(c, *argv, starts)) && argv[1] &&
+                 number(argv[1], value) &&
+                 (*value || value == &c->options.grace || value == &c->options.trial_boots))
             argv++;
         else if (rolls_back && !strcmp(*argv, "--files-only"))
             c->rollback_flags |= NCF_ROLLBACK_FILES_ONLY;
         else if (rolls_back && !strcmp(*argv, "--all-interfaces"))
             c->rollback_flags |= NCF_ROLLBACK_ALL_INTERFACES;
-        else if (rolls_back && !strcmp(*argv, "--limit") && argv[1] &&
-                 number(argv[1], &c->options.total_limit) && c->options.total_limit > 0)
-            argv++;
         else if (!strcmp(c->command, "status") && !strcmp(*argv, "--open"))
             c->open_only = true;
         else if (!strcmp(c->command, "start") && !strcmp(*argv, "--initramfs"))

@@ -123,12 +123,12 @@ static const char *unfollowed(const struct replacement *r, const char *path)
     static const struct {
         const char *directory, *stack;
     } rows[] = { { "etc/NetworkManager", "NetworkManager" }, { "etc/netplan", "netplan" },
+                 { "etc/systemd/network", "systemd-networkd" },
                  { "etc/sysconfig/network-scripts", "network-scripts" },
                  { "etc/sysconfig/network" /* a file on Red Hat's */, "SUSE's network scripts" } };
 
-    if (!r->followed || r->followed(r->by, path))
+    if (!r->followed || r->followed(r->by, path) || strstr(path, ".link") /* udev's */)
         return NULL;
-
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (path_beneath(path, rows[i].directory) && strcmp(path, rows[i].directory) != 0)
             return rows[i].stack;

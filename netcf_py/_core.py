@@ -36,6 +36,7 @@ from .records import (
     Discarded,
     FileType,
     Interface,
+    InterfaceAction,
     InterfaceChange,
     Metadata,
     Pattern,
@@ -81,6 +82,13 @@ _METADATA: dict[int, Metadata] = {
     lib.NCF_META_XATTR: Metadata.XATTR,
     lib.NCF_META_FLAGS: Metadata.FLAGS,
     lib.NCF_META_LINKS: Metadata.LINKS,
+}
+
+_ACTIONS: dict[int, InterfaceAction] = {
+    lib.NCF_DONE_DOWN: InterfaceAction.DOWN,
+    lib.NCF_DONE_UP: InterfaceAction.UP,
+    lib.NCF_DONE_DELETED: InterfaceAction.DELETED,
+    lib.NCF_DONE_RELOADED: InterfaceAction.RELOADED,
 }
 
 _Record = TypeVar("_Record")
@@ -146,8 +154,10 @@ class Handle:
             self._show(None)
             self._call(lib.ncf_change_guard)
 
-    def rollback(self, flags: int) -> None:
-        self._call(lib.ncf_change_rollback, _unsigned(flags, "flags"))
+    def rollback(self, flags: int, command_limit: int, total_limit: int) -> None:
+        with self._lock:
+            self._show(None, command_limit, total_limit)
+            self._call(lib.ncf_change_rollback, _unsigned(flags, "flags"))
 
     def announce(self, path: bytes) -> None:
         self._call(lib.ncf_change_announce, _c_string(path, "path"))
@@ -209,12 +219,15 @@ class Handle:
             kind = invalid
         return kind(code, _text(errmsg[0]), details)
 
-    def _show(self, token: str | None) -> None:
-        """Show this token, or the one of the last start, to the next call."""
-        self._set_options(StartOptions(token=self._token if token is None else token))
+    def _show(self, token: str | None, command_limit: int = 0, total_limit: int = 0) -> None:
+        """Show this token, or the one of the last start, and the limits to the next call."""
+        options = StartOptions(token=self._token if token is None else token)
+        self._set_options(options, command_limit, total_limit)
 
-    def _set_options(self, wanted: StartOptions) -> None:
-        has_options = wanted != StartOptions()
+    def _set_options(
+        self, wanted: StartOptions, command_limit: int = 0, total_limit: int = 0
+    ) -> None:
+        has_options = wanted != StartOptions() or command_limit + total_limit > 0
         if not has_options and not self._has_options:
             return
         strings = _option(wanted.note, "note"), _option(wanted.token, "token"), _helper()
@@ -226,6 +239,8 @@ class Handle:
         options.leash = leash
         options.grace = _unsigned(wanted.grace, "grace")
         options.trial_boots = _unsigned(wanted.trial_boots, "trial_boots")
+        options.command_limit = _unsigned(command_limit, "command_limit")
+        options.total_limit = _unsigned(total_limit, "total_limit")
         self._call(lib.ncf_change_set_options, options)
         self._has_options = has_options
 
@@ -290,7 +305,13 @@ def _result(c: Any) -> ChangeResult:
 
 
 def _interface(c: Any) -> Interface:
-    return Interface(_text(c.name), _text(c.stack), InterfaceChange(c.change), _text(c.lacks))
+    return Interface(
+        name=_text(c.name),
+        stack=_text(c.stack),
+        change=InterfaceChange(c.change),
+        done=frozenset(what for bit, what in _ACTIONS.items() if c.done & bit),
+        lacks=_text(c.lacks),
+    )
 
 
 def _pattern(c: Any) -> Pattern:

@@ -213,7 +213,13 @@ class Netcf:
         self._handle.guard()
 
     def change_rollback(
-        self, flags: int = 0, *, files_only: bool = False, all_interfaces: bool = False
+        self,
+        flags: int = 0,
+        *,
+        files_only: bool = False,
+        all_interfaces: bool = False,
+        command_limit: int = 0,
+        total_limit: int = 0,
     ) -> None:
         """Put back exactly what start saved.
 
@@ -225,17 +231,21 @@ class Netcf:
             files_only: Touch no live interface, as ``NCF_ROLLBACK_FILES_ONLY`` does.
             all_interfaces: Take every interface down and up, as
                 ``NCF_ROLLBACK_ALL_INTERFACES`` does.
+            command_limit: Seconds for each command that takes an interface down
+                or up, at most a day; 0 for the usual 30.
+            total_limit: Seconds for all of them together; 0 for the usual 90.
 
         Raises:
             NotOpen: No change is open.
-            ArgumentError: Unknown flags.
+            ArgumentError: Unknown flags, or a limit that is out of range.
             FileError: The snapshot is damaged and no file was touched, or a path
                 can't be put back; the change stays open.
             ProgramError: All files are back and the change is closed, but interfaces
                 are not as they were; :meth:`interfaces` says which.
         """
         flags |= NCF_ROLLBACK_FILES_ONLY * files_only
-        self._handle.rollback(flags | NCF_ROLLBACK_ALL_INTERFACES * all_interfaces)
+        flags |= NCF_ROLLBACK_ALL_INTERFACES * all_interfaces
+        self._handle.rollback(flags, command_limit, total_limit)
         self._closings += 1
 
     def status(self) -> ChangeStatus:

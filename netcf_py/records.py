@@ -18,6 +18,7 @@ __all__ = [
     "Discarded",
     "FileType",
     "Interface",
+    "InterfaceAction",
     "InterfaceChange",
     "Metadata",
     "Pattern",
@@ -79,6 +80,19 @@ class InterfaceChange(Enum):
     """It had been changed, and no file."""
 
 
+class InterfaceAction(Enum):
+    """What a rollback did with an interface."""
+
+    DOWN = "down"
+    """It had it taken down."""
+    UP = "up"
+    """It had it brought up, or configured anew."""
+    DELETED = "deleted"
+    """It deleted its device."""
+    RELOADED = "reloaded"
+    """It had its software read the files again and follow them."""
+
+
 @dataclass(frozen=True)
 class Interface:
     """One interface after a rollback."""
@@ -87,6 +101,8 @@ class Interface:
     stack: str
     """The software that configures it."""
     change: InterfaceChange
+    done: frozenset[InterfaceAction]
+    """What was done; what failed meanwhile is in :attr:`ChangeResult.commands`."""
     lacks: str
     """What it had at the start and has not now; empty if it is back."""
 

@@ -48,6 +48,7 @@ complete -c networking-config -n $begin -l trial-boots -x -d 'Outlive so many bo
 complete -c networking-config -n $rollback -l files-only -d 'Touch no live interface'
 complete -c networking-config -n $rollback -l all-interfaces -d 'Take every interface down and up'
 complete -c networking-config -n $rollback -l limit -x -d 'Seconds for all interfaces together'
+complete -c networking-config -n $rollback -l command-limit -x -d 'Seconds for each command'
 complete -c networking-config -n '__fish_seen_subcommand_from status' -l open \
     -d 'Let the exit status tell'
 complete -c networking-config -n '__fish_seen_subcommand_from start' -l initramfs \

@@ -64,12 +64,13 @@ static int add_live(struct config *c, struct dirs *dirs, const struct entry *e, 
     AUTO_BUFFER text = { 0 };
     struct error unreadable = { 0 };
     AUTO_CLOSE fd = entry_open(dirs, e, &unreadable);
+    size_t chunk = e->st.size < CONTENT_CHUNK ? (size_t)e->st.size + 1 : CONTENT_CHUNK;
     void *room;
     ssize_t n;
 
-    while (fd >= 0 && text.len < FILE_MAX && (room = buffer_claim(&text, CONTENT_CHUNK))) {
-        n = sys_read(fd, room, CONTENT_CHUNK, e->path);
-        text.len -= CONTENT_CHUNK - (n > 0 ? (size_t)n : 0);
+    while (fd >= 0 && text.len < FILE_MAX && (room = buffer_claim(&text, chunk))) {
+        n = sys_read(fd, room, chunk, e->path);
+        text.len -= chunk - (n > 0 ? (size_t)n : 0);
         if (n <= 0)
             break;
     }
@@ -142,9 +143,9 @@ int engine_record(struct buffer *ret, struct error *err)
     return ret->failed ? error_file(err, STEP_MEMORY, ENOMEM, "") : 0;
 }
 
-static int left_ms(void *limit)
+/* Until the command that starts now must have ended; 0: no time is left. */
+static int left_ms(const struct engine *e)
 {
-    const struct engine *e = limit;
     int64_t left = e->end - (int64_t)(sys_boottime() / 1000000);
 
     return left < 0 ? 0 : left < e->options.command_ms ? (int)left : e->options.command_ms;
@@ -182,8 +183,7 @@ static int plan_stack(struct engine *e, const struct stack *stack, const struct 
     struct work *w = &e->work[e->count];
 
     *w = (struct work){ .stack = stack, .start = &e->start, .present = &e->present,
-                        .left_ms = left_ms, .limit = e, .all = e->options.all,
-                        .said = &e->said };
+                        .engine = e, .all = e->options.all };
     e->count++;
     stack->parse(was, &w->was);
     stack->parse(now, &w->now);
@@ -217,20 +217,49 @@ bool work_was_up(const struct work *w, const char *name)
     return w->start->count == 0 /* nobody recorded it */ || (was && was->up);
 }
 
+static struct engine_finding *add_finding(struct engine *e, const char *name, const char *stack,
+                                          enum plan_change change)
+{
+    void *array = e->finding;
+    struct engine_finding *f;
+
+    for (size_t i = 0; i < e->findings; i++)
+        if (!strcmp(e->finding[i].name, name))
+            return &e->finding[i];
+    if (!array_grow(&array, e->findings, &e->room, sizeof(*f)))
+        return NULL;
+    e->finding = array;
+    f = &e->finding[e->findings++];
+    *f = (struct engine_finding){ .stack = stack, .change = change };
+    snprintf(f->name, sizeof(f->name), "%s", name);
+    return f;
+}
+
+void work_done(struct work *w, const char *name, unsigned done)
+{
+    const struct move *m = plan_find(&w->plan, name);
+    struct engine_finding *f = add_finding(w->engine, name, w->stack->name,
+                                           m && m->change != PLAN_SAME ? m->change : PLAN_BY_HAND);
+
+    if (f)
+        f->done |= done;
+}
+
 static void keep(struct work *w, const char *program, const char *last,
                  const struct run_result *r)
 {
+    struct buffer *said = &w->engine->said;
     char how[64];
 
     run_describe(r, how, sizeof(how));
-    buffer_text(w->said, w->said->len ? "\n" : "");
-    buffer_text(w->said, program);
-    buffer_text(w->said, last ? " " : "");
-    buffer_text(w->said, last ? last : "");
-    buffer_text(w->said, ": ");
-    buffer_text(w->said, how);
-    buffer_text(w->said, *r->output ? ": " : "");
-    buffer_text(w->said, r->output);
+    buffer_text(said, said->len ? "\n" : "");
+    buffer_text(said, program);
+    buffer_text(said, last ? " " : "");
+    buffer_text(said, last ? last : "");
+    buffer_text(said, ": ");
+    buffer_text(said, how);
+    buffer_text(said, *r->output ? ": " : "");
+    buffer_text(said, r->output);
 }
 
 /* PROGRAM WORDS LAST, by its absolute path. */
@@ -240,7 +269,7 @@ static bool start_one(struct work *w, struct run *run, const char *program,
     char path[RUN_PATH_SIZE];
     const char *argv[ARGUMENTS] = { run_program(program, path) };
     size_t n = 1;
-    int left = w->left_ms(w->limit);
+    int left = left_ms(w->engine);
 
     for (; *words; words++)
         argv[n++] = *words;
@@ -268,8 +297,10 @@ static bool end_one(struct work *w, struct run *run, const char *program, const 
 bool work_run(struct work *w, const char *program, const char *const *words, const char *last)
 {
     struct run run;
+    bool good = start_one(w, &run, program, words, last) && end_one(w, &run, program, last);
 
-    return start_one(w, &run, program, words, last) && end_one(w, &run, program, last);
+    w->reloaded = w->reloaded || (good && !last);
+    return good;
 }
 
 /* Down goes by the present files, and where that failed, as up, by those of the start. */
@@ -292,6 +323,8 @@ static size_t run_batch(struct work *w, const char *program, const char *const *
 
         if (down)
             batch[i]->down_failed = !good;
+        if (good)
+            work_done(w, batch[i]->name, down ? DONE_DOWN : DONE_UP);
     }
     return 0;
 }
@@ -341,8 +374,8 @@ void work_run_by_hand(struct work *w, const char *program, const char *const *wo
 
         link_lacks(was, links_find(w->present, was->name), lacks, sizeof(lacks));
         if (was->up && (*lacks || w->all) && model_covers(&w->was, was->name) &&
-            !files_changed(w, was->name))
-            work_run(w, program, words, was->name);
+            !files_changed(w, was->name) && work_run(w, program, words, was->name))
+            work_done(w, was->name, DONE_UP);
     }
 }
 
@@ -386,23 +419,26 @@ void work_clear(struct work *w)
     }
 }
 
+void work_delete(struct work *w, const struct link *there)
+{
+    if (link_delete(there) == 0)
+        work_done(w, there->name, DONE_DELETED);
+}
+
 void work_delete_devices(struct work *w, bool changed_too)
 {
     AUTO_LINKS links = { 0 };
-    struct error ignored = { 0 };
 
-    (void)links_read(&links, &ignored);
     for (size_t i = 0; i < w->plan.count; i++) {
         const struct move *m = &w->plan.move[i];
-        const struct link *there = links_find(&links, m->name);
-        bool was = links_find(w->start, m->name) != NULL;
+        const struct link *there;
 
-        if (!there || !m->now || m->change == PLAN_SAME)
+        if (m->change == PLAN_SAME || !m->now || !m->now->makes_device)
             continue;
-        if (m->now->makes_device && ((m->change == PLAN_ADDED && !was) ||
-                                     (changed_too && m->change == PLAN_CHANGED &&
-                                      m->was->device != m->now->device)))
-            (void)link_delete(there);
+        if (((m->change == PLAN_ADDED && !links_find(w->start, m->name)) ||
+             (changed_too && m->change == PLAN_CHANGED && m->was->device != m->now->device)) &&
+            (there = links_find_now(&links, m->name)))
+            work_delete(w, there);
     }
 }
 
@@ -419,15 +455,12 @@ bool engine_follows(const void *engine, const char *path)
 static bool lacks_device(const struct work *w)
 {
     AUTO_LINKS links = { 0 };
-    struct error ignored = { 0 };
 
-    if (links_read(&links, &ignored))
-        return false;
     for (size_t i = 0; i < w->plan.count; i++) {
         const struct move *m = &w->plan.move[i];
-        const struct link *was = links_find(w->start, m->name);
+        const struct link *was = m->was && m->was->makes_device ? links_find(w->start, m->name) : NULL;
 
-        if (m->was && m->was->makes_device && was && was->up && !links_find(&links, m->name))
+        if (was && was->up && !links_find_now(&links, m->name) && links.count)
             return true;
     }
     return false;
@@ -451,24 +484,6 @@ void engine_before(struct engine *e)
 }
 
 /* ---- what came of it ---- */
-
-static struct engine_finding *add_finding(struct engine *e, const char *name, const char *stack,
-                                          enum plan_change change)
-{
-    void *array = e->finding;
-    struct engine_finding *f;
-
-    for (size_t i = 0; i < e->findings; i++)
-        if (!strcmp(e->finding[i].name, name))
-            return &e->finding[i];
-    if (!array_grow(&array, e->findings, &e->room, sizeof(*f)))
-        return NULL;
-    e->finding = array;
-    f = &e->finding[e->findings++];
-    *f = (struct engine_finding){ .stack = stack, .change = change };
-    snprintf(f->name, sizeof(f->name), "%s", name);
-    return f;
-}
 
 static const struct stack *stack_of(const struct engine *e, const struct link *was)
 {
@@ -550,10 +565,10 @@ bool engine_after(struct engine *e)
             e->work[i].stack->after(&e->work[i]);
     for (size_t i = 0; i < e->count; i++)
         for (size_t j = 0; j < e->work[i].plan.count; j++) {
-            const struct move *m = &e->work[i].plan.move[j];
+            struct work *w = &e->work[i];
 
-            if (m->change != PLAN_SAME)
-                add_finding(e, m->name, e->work[i].stack->name, m->change);
+            if (w->plan.move[j].change != PLAN_SAME)
+                work_done(w, w->plan.move[j].name, w->reloaded ? DONE_RELOADED : 0);
         }
     return wait_until_back(e);
 }

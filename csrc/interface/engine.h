@@ -20,6 +20,7 @@ struct engine_finding {
     char name[64];
     const char *stack;
     enum plan_change change;
+    unsigned done; /* DONE_... bits */
     char lacks[ENGINE_LACKS_SIZE]; /* "" if it is as it was at the start */
 };
 

@@ -346,7 +346,7 @@ static void reload_after(struct work *w)
 
 const struct stack stack_ifupdown2 = {
     .name = "ifupdown2", .is_its_file = is_its_file, .in_use = ifupdown2_in_use,
-    .parse = parse_interfaces, .before = reload_before, .after = reload_after,
+    .parse = parse_interfaces, .before = reload_before, .after = reload_after, .reloads = true,
 };
 
 /* It counts states, so that a plain ifup may do nothing and succeed: down twice, up by force. */

@@ -47,7 +47,7 @@ enum {
     ABI_NEWADDR = 20, ABI_DELADDR = 21, ABI_GETADDR = 22,
     ABI_NEWROUTE = 24, ABI_GETROUTE = 26,
     ABI_REQUEST = 1, ABI_ACK = 4, ABI_DUMP = 0x300, ABI_DUMP_CHANGED = 0x10,
-    ABI_IFNAME = 3, ABI_MASTER = 10, ABI_IFA_ADDRESS = 1, ABI_IFA_LOCAL = 2, ABI_IFA_FLAGS = 8,
+    ABI_IFNAME = 3, ABI_MASTER = 10, ABI_EXT_MASK = 29, ABI_SKIP_STATS = 8, ABI_IFA_ADDRESS = 1, ABI_IFA_LOCAL = 2, ABI_IFA_FLAGS = 8,
     ABI_PERMANENT = 0x80, ABI_SCOPE_LINK = 253,
     ABI_RTA_OIF = 4, ABI_RTA_GATEWAY = 5, ABI_RTA_TABLE = 15,
     ABI_TABLE_MAIN = 254, ABI_UNICAST = 1, ABI_PROTOCOL_RA = 9, ABI_PROTOCOL_KERNEL = 2,
@@ -315,9 +315,12 @@ static int read_answer(int fd, bool (*take)(struct links *, const struct abi_nlm
 static int dump(int fd, int type, bool (*take)(struct links *, const struct abi_nlmsg *),
                 struct links *l)
 {
-    struct request r = { .head = { .type = (uint16_t)type, .flags = ABI_DUMP } };
+    /* Counting packets is most of the kernel's work, and most of what it writes. */
+    struct request r = { .head = { .type = (uint16_t)type, .flags = ABI_DUMP },
+                         .attribute = { 8, ABI_EXT_MASK } };
 
-    r.head.len = (uint32_t)(sizeof(r.head) + sizeof(r.own.link));
+    memcpy(r.bytes, &(uint32_t){ ABI_SKIP_STATS }, 4);
+    r.head.len = (uint32_t)(sizeof(r.head) + sizeof(r.own.link) + (type == ABI_GETLINK ? 8 : 0));
     return send_request(fd, &r) || read_answer(fd, take, l) ? -1 : 0;
 }
 
@@ -348,6 +351,15 @@ int links_read(struct links *ret, struct error *err)
     }
     links_free(ret);
     return error_set(err, errno == ENOMEM ? NCF_ENOMEM : NCF_EOTHER, STEP_ASK_KERNEL, errno, ASKED);
+}
+
+struct link *links_find_now(struct links *l, const char *name)
+{
+    struct error ignored = { 0 };
+
+    if (!l->count)
+        (void)links_read(l, &ignored);
+    return links_find(l, name);
 }
 
 /* ---- the record ---- */

@@ -37,6 +37,8 @@ int links_read(struct links *ret, struct error *err);
 struct link *links_find(const struct links *l, const char *name);
 /* The link that has the address of an alias: eth0 for eth0:1; else the link itself. */
 struct link *links_below(const struct links *l, const char *name);
+/* The same; the first time it asks the kernel.  Of one that does not answer `l` stays empty. */
+struct link *links_find_now(struct links *l, const char *name);
 /* Letters, digits and "-", as a UUID has them; anything else is not taken. */
 bool link_set_profile(struct link *l, const char *profile, size_t len);
 void links_free(struct links *l);

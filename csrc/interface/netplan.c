@@ -295,16 +295,11 @@ static void parse(const struct config *files, struct model *ret)
 
 /* ---- what is generated ---- */
 
-static bool networkd_runs(void)
-{
-    return sys_exists("/run/systemd/netif");
-}
-
 static bool in_use(void)
 {
     char path[RUN_PATH_SIZE];
 
-    return run_program("netplan", path) && (networkd_runs() || stack_networkmanager.in_use());
+    return run_program("netplan", path) && (stack_networkd.in_use() || stack_networkmanager.in_use());
 }
 
 /* Generated files as networkd knows them, beside those that were made now. */
@@ -402,7 +397,7 @@ static void drop_file(const struct generated *g, const char *name)
 /* What was generated from YAML that nobody can read any more is found by its file. */
 static void before(struct work *w)
 {
-    if (networkd_runs()) /* NetworkManager deletes by itself what has no file any more */
+    if (stack_networkd.in_use()) /* NetworkManager deletes by itself what has no file any more */
         work_delete_devices(w, false);
     for (size_t i = 0; i < w->present->count; i++) {
         const struct link *there = &w->present->link[i];
@@ -412,7 +407,7 @@ static void before(struct work *w)
         snprintf(path, sizeof(path), "%s/" PREFIX "%s.netdev", GENERATED, there->name);
         if (w->start->count && !links_find(w->start, there->name) && !(was && was->makes_device) &&
             sys_exists(path))
-            (void)link_delete(there);
+            work_delete(w, there);
     }
 }
 
@@ -464,7 +459,7 @@ static void delete_changed(struct work *w, const struct generated *g)
 
         if (!there || !m->was || !m->was->makes_device || !device_differs(g, m))
             continue;
-        (void)link_delete(there);
+        work_delete(w, there);
         while (unit_next_need(m->was, &at, &word, &len)) {
             char name[LINK_NAME_SIZE];
             struct move *port;
@@ -525,8 +520,9 @@ static void networkd_follows(struct work *w, const struct links *left)
         work_run(w, "networkctl", reload, NULL);
     /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
     for (size_t i = 0; i < left->count; i++)
-        if (goes_up(w, left->link[i].name))
-            work_run(w, "networkctl", again, left->link[i].name);
+        if (goes_up(w, left->link[i].name) &&
+            work_run(w, "networkctl", again, left->link[i].name))
+            work_done(w, left->link[i].name, DONE_UP);
 }
 
 static bool profile_goes_up(const struct work *w, const struct move *m)
@@ -549,8 +545,8 @@ static void networkmanager_follows(struct work *w)
         const char *const up[] = { "connection", "up", "id", NULL };
 
         snprintf(id, sizeof(id), NM_PREFIX "%s", m->handle);
-        if (profile_goes_up(w, m))
-            work_run(w, "nmcli", up, id);
+        if (profile_goes_up(w, m) && work_run(w, "nmcli", up, id))
+            work_done(w, m->name, DONE_UP);
     }
 }
 
@@ -564,7 +560,7 @@ static void after(struct work *w)
     work_run(w, "netplan", generate, NULL);
     put_back_same(w);
     (void)links_read(&left, &ignored);
-    if (networkd_runs())
+    if (stack_networkd.in_use())
         networkd_follows(w, &left);
     if (stack_networkmanager.in_use())
         networkmanager_follows(w);
@@ -573,5 +569,5 @@ static void after(struct work *w)
 
 const struct stack stack_netplan = {
     .name = "netplan", .is_its_file = is_its_file, .in_use = in_use, .parse = parse,
-    .before = before, .after = after, .settles = true,
+    .before = before, .after = after, .settles = true, .reloads = true,
 };

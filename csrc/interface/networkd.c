@@ -20,11 +20,12 @@ static bool is_its_file(const char *path)
     return path_beneath(path, DIRECTORY);
 }
 
+/* Installed, and has run in this boot: the directory is made for it at boot, the file is its own. */
 static bool in_use(void)
 {
     char path[RUN_PATH_SIZE];
 
-    return run_program("networkctl", path) && sys_exists("/run/systemd/netif");
+    return run_program("networkctl", path) && sys_exists("/run/systemd/netif/state");
 }
 
 /* A port names what stands on it. */
@@ -190,13 +191,11 @@ static bool is_new(const struct work *w, const struct move *m)
 static void add_ports(const struct work *w)
 {
     AUTO_LINKS links = { 0 };
-    struct error ignored = { 0 };
 
-    (void)links_read(&links, &ignored);
     for (size_t i = 0; i < w->plan.count; i++)
         for (size_t j = 0; is_new(w, &w->plan.move[i]) && j < w->plan.count; j++) {
             const struct move *upper = &w->plan.move[i], *port = &w->plan.move[j];
-            const struct link *above = links_find(&links, upper->name);
+            const struct link *above = links_find_now(&links, upper->name);
             const struct link *below = links_find(&links, port->name);
 
             if (above && below && port->change == PLAN_SAME && needs(upper->was, port->name))
@@ -229,5 +228,5 @@ static void after(struct work *w)
 
 const struct stack stack_networkd = {
     .name = "systemd-networkd", .is_its_file = is_its_file, .in_use = in_use, .parse = parse,
-    .before = before, .after = after, .settles = true,
+    .before = before, .after = after, .settles = true, .reloads = true,
 };

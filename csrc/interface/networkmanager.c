@@ -285,8 +285,8 @@ static void up(struct work *w)
         const struct move *m = &w->plan.move[i];
         const char *const there[] = { "connection", "up", "uuid", m->handle, "ifname", NULL };
 
-        if (goes_up(w, m) && place_of(w, m))
-            work_run(w, "nmcli", there, place_of(w, m)->name);
+        if (goes_up(w, m) && place_of(w, m) && work_run(w, "nmcli", there, place_of(w, m)->name))
+            work_done(w, m->name, DONE_UP);
     }
 }
 

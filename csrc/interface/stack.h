@@ -6,6 +6,11 @@
 #include "interface/model.h"
 #include "run.h"
 
+struct engine;
+
+/* What was done with an interface; the numbers are those of ncf_interface.done. */
+enum { DONE_DOWN = 1, DONE_UP = 2, DONE_DELETED = 4, DONE_RELOADED = 8 };
+
 /* One rollback of one stack's interfaces. */
 struct work {
     const struct stack *stack;
@@ -13,10 +18,9 @@ struct work {
     struct plan plan;
     const struct links *start; /* what the kernel had when the change started */
     const struct links *present;
-    int (*left_ms)(void *limit); /* until this command must have ended; 0: no time left */
-    void *limit;
-    bool all;            /* every interface goes down and up */
-    struct buffer *said; /* output of commands that failed */
+    struct engine *engine; /* whose rollback it is */
+    bool all;      /* every interface goes down and up */
+    bool reloaded; /* the stack was told to follow its files by itself */
 };
 
 /*
@@ -49,7 +53,10 @@ void networkscripts_parse_managed(const struct config *files, struct model *ret)
 
 /* Whether the interface was up when the change started, or nobody knows. */
 bool work_was_up(const struct work *w, const char *name);
-/* Runs PROGRAM, WORDS and, if that is not NULL, a last word; keeps what it says when it fails. */
+/*
+ * Runs PROGRAM, WORDS and, if that is not NULL, a last word; keeps what it says when it
+ * fails.  Without a last word it is for the whole stack.
+ */
 bool work_run(struct work *w, const char *program, const char *const *words, const char *last);
 /*
  * Runs it for every move that `wanted` says, those of one level at once.  Down
@@ -65,6 +72,8 @@ void work_run_each(struct work *w, const char *program, const char *const *words
  * is not as it was, though no file of it changed; `all` counts as such.
  */
 void work_run_by_hand(struct work *w, const char *program, const char *const *words);
+/* Keeps for the result that this was done with the interface, and did not fail. */
+void work_done(struct work *w, const char *name, unsigned done);
 /* Whether anything is to be done. */
 bool work_acts(const struct work *w);
 /* Takes the addresses that the tools left from interfaces that are down for what comes. */
@@ -73,5 +82,7 @@ void work_clear(struct work *w);
 bool work_devices_are_there(const struct work *w);
 /* Deletes devices that the present files made and the start did not have, or which will change. */
 void work_delete_devices(struct work *w, bool changed_too);
+/* Deletes one. */
+void work_delete(struct work *w, const struct link *there);
 
 #endif

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ProgramError
-from ..records import InterfaceChange
-from .common import Call, command, figures, say_notice, token, token_option
+from ..records import InterfaceAction, InterfaceChange
+from .common import Call, command, fail, figures, say_notice, token, token_option
 from .words import paths, plural, printable, span
 
 if TYPE_CHECKING:
@@ -27,6 +27,14 @@ WHY = {
     InterfaceChange.WITH_OTHERS: "went with others",
     InterfaceChange.BY_HAND: "was not as at the start",
 }
+DONE = {
+    InterfaceAction.DOWN: "down",
+    InterfaceAction.UP: "up",
+    InterfaceAction.DELETED: "device deleted",
+    InterfaceAction.RELOADED: "reloaded",
+}
+
+LIMIT = click.IntRange(1, 24 * 3600)
 
 SUDO = (
     "Note: sudo may have given this command a terminal of its own (use_pty), which ends\n"
@@ -123,7 +131,17 @@ def commit_command(call: Call, token_file: str | None) -> None:
 @click.option(
     "--all-interfaces", is_flag=True, help="Take all down and up, not only those that differ."
 )
-def rollback_command(call: Call, files_only: bool, all_interfaces: bool) -> None:
+@click.option(
+    "--limit", type=LIMIT, default=90, show_default=True, metavar="SECONDS",
+    help="For all interfaces together.",
+)  # fmt: skip
+@click.option(
+    "--command-limit", type=LIMIT, default=30, show_default=True, metavar="SECONDS",
+    help="For each command that takes one down or up.",
+)  # fmt: skip
+def rollback_command(
+    call: Call, files_only: bool, all_interfaces: bool, limit: int, command_limit: int
+) -> None:
     """Put back exactly what start saved.
 
     Files that were added go, removed ones return, unchanged ones are not
@@ -132,10 +150,14 @@ def rollback_command(call: Call, files_only: bool, all_interfaces: bool) -> None
     if files_only and all_interfaces:
         raise click.UsageError("--files-only and --all-interfaces exclude each other")
     try:
-        call.ncf.change_rollback(files_only=files_only, all_interfaces=all_interfaces)
-    except ProgramError:
-        if not call.as_json:
-            say_interfaces(call)
+        call.ncf.change_rollback(
+            files_only=files_only, all_interfaces=all_interfaces,
+            command_limit=command_limit, total_limit=limit,
+        )  # fmt: skip
+    except ProgramError as error:
+        if call.as_json:
+            fail(error, True, id=call.ncf.result().id, **figures(call.ncf))
+        say_interfaces(call)
         raise
     result = call.ncf.result()
 
@@ -154,7 +176,8 @@ def say_interfaces(call: Call) -> None:
     """Say which live interfaces a rollback touched, what they lack, and what commands said."""
     for one in call.ncf.interfaces():
         lacks = f"; now lacks: {printable(one.lacks)}" if one.lacks else ""
-        click.echo(f"  {printable(one.name)} ({one.stack}): {WHY[one.change]}{lacks}")
+        did = "".join(f", {word}" for action, word in DONE.items() if action in one.done)
+        click.echo(f"  {printable(one.name)} ({one.stack}): {WHY[one.change]}{did}{lacks}")
     for line in call.ncf.result().commands.splitlines():
         click.echo(f"  {printable(line)}", err=True)
 

@@ -14,6 +14,7 @@ import click
 
 from ..errors import InvalidOperation, NetcfError, ProgramError
 from ..netcf import Netcf
+from ..records import InterfaceAction
 from .words import printable
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from ..records import ChangeResult
 
 __all__ = [
-    "DONE", "FAILED", "INVALID_STATE", "USAGE", "Call", "command", "figures", "root_option",
-    "say_notice", "token",
+    "DONE", "FAILED", "INVALID_STATE", "USAGE", "Call", "command", "fail", "figures",
+    "root_option", "say_notice", "token",
 ]  # fmt: skip
 
 DONE, FAILED, USAGE, INVALID_STATE = 0, 1, 2, 199
@@ -119,12 +120,12 @@ def _put_guard_back(ncf: Netcf) -> None:
         pass  # what can't be read is for the command itself to say
 
 
-def fail(error: NetcfError, as_json: bool) -> NoReturn:
-    """Say what failed and exit."""
+def fail(error: NetcfError, as_json: bool, **known: Any) -> NoReturn:
+    """Say what failed and exit; JSON has what is `known`, too."""
     name = click.get_current_context().command_path
     if as_json:
         said = {"code": error.code, "message": error.message, "details": error.details}
-        print_json({"error": said})
+        print_json({"error": said, **known})
     else:
         click.echo(f"{name}: {printable(error.details or error.message)}", err=True)
     sys.exit(INVALID_STATE if isinstance(error, InvalidOperation) else FAILED)
@@ -165,9 +166,16 @@ def figures(ncf: Netcf) -> dict[str, Any]:
         "discarded": result.discarded,
         "notice": result.notice,
         "interfaces": [
-            {"name": i.name, "stack": i.stack, "change": i.change.name.lower(), "lacks": i.lacks}
-            for i in ncf.interfaces()
+            {
+                "name": one.name,
+                "stack": one.stack,
+                "change": one.change.name.lower(),
+                "done": [action.value for action in InterfaceAction if action in one.done],
+                "lacks": one.lacks,
+            }
+            for one in ncf.interfaces()
         ],
+        "commands": result.commands,
     }
 
 

@@ -169,11 +169,13 @@ def test_networking_config(
     assert {"--root", "--help", "--version"} <= shell.offers("networking-config --")
     begin = options(text.partition("extend SECONDS")[0])
     assert len(begin) == 6
+    rollback = options(text.partition("rollback_config [OPTION]")[2].partition("  diff ")[0])
+    assert len(rollback) == 4
     for command, expected in {
         "snapshot_config": begin,
         "change-begin": begin,
-        "rollback_config": {"--files-only", "--all-interfaces", "--limit"},
-        "change-rollback": {"--files-only", "--all-interfaces", "--limit"},
+        "rollback_config": rollback,
+        "change-rollback": rollback,
         "status": {"--open"},
     }.items():
         assert shell.offers(f"networking-config {command} --") >= expected

@@ -261,7 +261,8 @@ def test_token_comes_from_the_environment(helper: Helper, core, host: Path) -> N
     [
         [], ["no-such-command"], ["--no-such-option"], ["status", "extra"], ["start", "extra"],
         ["start", "--open"], ["snapshot_config", "--note"], ["commit_config", "--on-write"],
-        ["snapshot_config", "x"], ["snapshot_config", "--timeout", "0"], ["--root"], ["Start"], [""], ["status", "--Open"],
+        ["snapshot_config", "x"], ["snapshot_config", "--timeout", "0"], ["rollback_config", "--limit", "0"],
+        ["rollback_config", "--command-limit", "0"], ["snapshot_config", "--command-limit", "3"], ["--root"], ["Start"], [""], ["status", "--Open"],
     ],
     ids=repr,
 )  # fmt: skip

@@ -67,12 +67,13 @@ def rolled_back(host: Host, *options: str) -> str:
     return said
 
 
-def test_address_changed(host: Host) -> None:
+def test_address_changed(host: Host, stack: str) -> None:
     """The new address goes, the old one and the default route are back."""
     host.write(FILE, LO + ETH0.replace("192.0.2.2", "192.0.2.99").replace("192.0.2.1\n", "192.0.2.7\n") + ETH1)
     host.run("ifdown", "--force", "eth0", check=False)
     host.run("ifup", "--force", "eth0", check=False)
-    rolled_back(host)
+    did = "reloaded" if stack == "ifupdown2" else "down, up"
+    assert f"  eth0 ({stack}): had been changed, {did}\n" in rolled_back(host)
 
 
 def test_edited_and_not_applied(host: Host) -> None:
@@ -174,6 +175,39 @@ def test_a_server_that_is_gone_holds_nothing_up(host: Host, tmp_path: Path) -> N
     assert time.monotonic() - started < 40
     assert "eth2 (an address from DHCP)" in said or "eth2 (is down)" in said
     as_at_start(host)
+
+
+@pytest.mark.parametrize("stack", ["ifupdown", "ifupdown2"])
+def test_killed_before_the_interfaces(host: Host) -> None:
+    """The files are back, nothing else; the second run ends what the first began."""
+    more = ETH0 + "iface eth0 inet static\n    address 192.0.2.99/24\n"
+    host.write(FILE, LO + more + ETH1 + "auto eth2\niface eth2 inet static\n    address 203.0.113.2/24\n")
+    host.run("ifdown", "--force", "eth0")
+    host.run("ifup", "--force", "eth0", "eth2")
+    assert host.addresses("eth2") == ["203.0.113.2/24"] and len(host.addresses("eth0")) == 2
+    host.rollback_killed_after_files("/etc/network")
+    assert (host.root / FILE[1:]).read_text() == GOOD
+    rolled_back(host)
+    assert host.addresses("eth2") == []
+
+
+@pytest.mark.parametrize("stack", ["ifupdown"])
+def test_command_that_hangs(host: Host) -> None:
+    """It is killed at its limit with what it started, which is told, and eth1 is brought up all the same."""
+    hangs = "    pre-up test ! -e /hang || sleep 1234\n"
+    host.run("networking-config", "commit_config")
+    host.write(FILE, LO + ETH0 + hangs + ETH1)
+    host.start()
+    host.write(FILE, LO + ETH0.replace("192.0.2.2", "192.0.2.99") + ETH1.replace(".2/", ".9/"))
+    host.run("ifdown", "--force", "eth0", "eth1")
+    host.run("ifup", "eth0", "eth1")
+    host.write("/hang", "")
+    said = host.rollback("--command-limit", "2", status=1)
+    assert "  eth0 (ifupdown): had been changed, down; now lacks: " in said
+    assert "  eth1 (ifupdown): had been changed, down, up\n" in said
+    assert "ifup eth0: no end after 2 s, killed" in said
+    assert host.addresses("eth1") == ["198.51.100.2/24"]
+    assert "sleep 1234" not in host.run("sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
 
 
 def test_address_deleted_by_hand(host: Host) -> None:

@@ -194,6 +194,16 @@ def test_dhcp_that_never_answers(host: Host) -> None:
     rolled_back(host)
 
 
+def test_killed_before_the_interfaces(host: Host) -> None:
+    """The files are back, nothing else; the second run ends what the first began."""
+    text = GOOD.replace("[192.0.2.2/24]", "[192.0.2.2/24, 192.0.2.99/24]") + "    eth2:\n      addresses: [203.0.113.2/24]\n"
+    apply(host, text, lambda: len(host.addresses("eth0")) == 2 and len(host.addresses("eth2")) == 1)
+    host.rollback_killed_after_files("/etc/netplan")
+    assert len(host.addresses("eth0")) == 2
+    rolled_back(host)
+    hosts.wait_for(lambda: host.addresses("eth2") == [], "eth2 to lose its address")
+
+
 def test_address_deleted_by_hand(host: Host) -> None:
     """No file differs, yet what was up at the start comes up again."""
     host.run("ip", "address", "del", "192.0.2.2/24", "dev", "eth0")

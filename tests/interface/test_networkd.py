@@ -85,7 +85,7 @@ def test_address_changed(host: Host) -> None:
     """The new address goes, the old one and the default route are back."""
     host.write(f"{DIRECTORY}/10-eth0.network", ETH0.replace("192.0.2.2", "192.0.2.99"))
     reload(host, lambda: host.addresses("eth0") == ["192.0.2.99/24"])
-    assert "eth0" in rolled_back(host)
+    assert "  eth0 (systemd-networkd): had been changed, up, reloaded\n" in rolled_back(host)
 
 
 def test_interface_added(host: Host) -> None:
@@ -110,8 +110,9 @@ def test_bridge_out_of_the_uplink(host: Host) -> None:
     host.write(f"{DIRECTORY}/05-br0.network", ETH0.replace("eth0", "br0"))
     host.write(f"{DIRECTORY}/10-eth0.network", "[Match]\nName=eth0\n[Network]\nBridge=br0\n")
     reload(host, lambda: host.addresses("br0") == ["192.0.2.2/24"])
-    rolled_back(host)
+    said = rolled_back(host)
     assert "br0" not in host.links()
+    assert "br0 (systemd-networkd): had been added, device deleted, reloaded\n" in said
 
 
 def test_syntax_broken(host: Host) -> None:
@@ -125,6 +126,15 @@ def test_dhcp_that_never_answers(host: Host) -> None:
     """The static address is back."""
     host.write(f"{DIRECTORY}/10-eth0.network", "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\n")
     reload(host, lambda: host.addresses("eth0") == [])
+    rolled_back(host)
+
+
+def test_killed_before_the_interfaces(host: Host) -> None:
+    """The files are back, nothing else; the second run ends what the first began."""
+    host.write(f"{DIRECTORY}/10-eth0.network", ETH0 + "Address=192.0.2.99/24\n")
+    reload(host, lambda: len(host.addresses("eth0")) == 2)
+    host.rollback_killed_after_files(DIRECTORY)
+    assert len(host.addresses("eth0")) == 2
     rolled_back(host)
 
 
@@ -172,3 +182,22 @@ def test_only_a_comment_changed(host: Host) -> None:
     with hosts.answering(host, "192.0.2.1"):
         said = rolled_back(host)
     assert "eth0" not in said
+
+
+def test_installed_and_not_running(products: Products, tmp_path: Path) -> None:
+    """What systemd-tmpfiles makes at boot is no sign that networkd runs: files only, and said."""
+    with ExitStack() as cleanup:
+        host, other = hosts.everything(cleanup, debian.system(*PACKAGES), tmp_path, products.helper)
+        hosts.cable(host, other, "eth0", "192.0.2.1/24")
+        host.run("ip", "link", "set", "eth0", "up")
+        host.run("ip", "address", "add", "192.0.2.2/24", "dev", "eth0")
+        host.write(f"{DIRECTORY}/10-eth0.network", ETH0)
+        host.run("systemd-tmpfiles", "--create", "--prefix=/run/systemd/netif")
+        host.run("test", "-d", "/run/systemd/netif/links")
+        host.start()
+        host.write(f"{DIRECTORY}/10-eth0.network", ETH0.replace("192.0.2.2", "192.0.2.99"))
+        with hosts.answering(host, "192.0.2.1"):
+            said = host.rollback()
+        assert "systemd-networkd: its files are back, but its interfaces were not touched" in said
+        assert "eth0" not in said
+        assert host.addresses("eth0") == ["192.0.2.2/24"]

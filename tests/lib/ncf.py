@@ -131,7 +131,7 @@ class ResultStruct(ctypes.Structure):
 
 
 class InterfaceStruct(ctypes.Structure):
-    _fields_ = [("name", c_char_p), ("stack", c_char_p), ("change", c_int), ("lacks", c_char_p)]
+    _fields_ = [("name", c_char_p), ("stack", c_char_p), ("change", c_int), ("done", c_uint), ("lacks", c_char_p)]
 
 
 def check_header(header: Path) -> None:
@@ -227,6 +227,7 @@ class Interface:
     name: bytes
     stack: bytes
     change: int
+    done: int
     lacks: bytes
 
 
