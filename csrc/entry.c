@@ -188,7 +188,12 @@ int entry_read_details(struct dirs *dirs, int fd, struct entry *e, struct arena 
 
     if (e->type != 'f' && e->type != 'd' && e->type != 'l')
         return 0;
-    if (fd < 0) {
+    if (fd < 0 && e->type == 'd') {
+        /* Kept open there: what comes next lies in it. */
+        fd = dirs_open(dirs, e->path, strlen(e->path));
+        if (fd < 0)
+            return error_file(err, STEP_OPEN_DIRECTORY, errno, e->path);
+    } else if (fd < 0) {
         own = entry_open(dirs, e, err);
         if (own < 0)
             return -1;

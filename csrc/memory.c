@@ -64,7 +64,7 @@ void arena_free(struct arena *a)
     }
 }
 
-static bool buffer_room(struct buffer *b, size_t n)
+bool buffer_room(struct buffer *b, size_t n)
 {
     size_t size = b->size ? b->size : 4096;
     char *data;
@@ -139,12 +139,12 @@ void buffer_free(struct buffer *b)
 
 bool array_grow(void **array, size_t count, size_t *room, size_t size)
 {
-    size_t more = *room ? *room + *room / 2 : 16;
+    size_t more = *room ? *room * 2 : 32;
     void *moved;
 
     if (count < *room)
         return true;
-    if (more > SIZE_MAX / size)
+    if (more > SIZE_MAX / 2 / size)
         return false;
     moved = realloc(*array, more * size);
     if (!moved)

@@ -25,6 +25,8 @@ struct buffer {
     bool fixed; /* the bytes are borrowed and stay `size`: more of them fails */
 };
 
+/* Room for n more bytes; false if memory is short. */
+bool buffer_room(struct buffer *b, size_t n);
 void buffer_add(struct buffer *b, const void *bytes, size_t n);
 void buffer_text(struct buffer *b, const char *text);
 /* The digits of a number in a base up to 16, at least `width` of them. */

@@ -288,8 +288,7 @@ int scope_read(struct scope *s, struct dirs *dirs, struct error *err)
         if (add_defaults(s, defaults[i].directory, defaults[i].include, false, err) ||
             add_defaults(s, defaults[i].directory, defaults[i].exclude, true, err))
             return -1;
-    dirs_forget(dirs); /* a fresh descriptor: reading moves its position */
-    dirfd = dirs_open(dirs, SCOPE_DIR, sizeof(SCOPE_DIR) - 1);
+    dirfd = dirs_open_names(dirs, SCOPE_DIR, sizeof(SCOPE_DIR) - 1);
     if (dirfd < 0)
         return errno == ENOENT ? 0 : error_file(err, STEP_SCOPE_FILE, errno, SCOPE_DIR);
     if (sys_statx(dirfd, NULL, &st))

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WINDOW = 256 * 1024, WRITE_BUFFER = 1024 * 1024, HEAD_ROOM = 16 * 1024 };
+enum { WINDOW = 256 * 1024, WRITE_BUFFER = 256 * 1024, HEAD_ROOM = 16 * 1024 };
 #define TEMP_PATH PATH_STATE "/" PATH_TEMP
 
 /* ---- reading ---- */
@@ -284,6 +284,11 @@ static int copy_live_content(struct writer *w, struct entry *e, int fd)
     return left ? error_set(w->err, NCF_EFILE, STEP_CHANGING, 0, e->path) : unchanged(w, e, fd);
 }
 
+static int copy_held_content(struct writer *w, const struct entry *e, uint64_t from)
+{
+    return writer_add(w, w->l->content.data + from, e->st.size);
+}
+
 static int copy_saved_content(struct writer *w, struct entry *e, uint64_t from)
 {
     for (uint64_t done = 0; done < e->st.size;) {
@@ -331,7 +336,7 @@ static int vanished(struct writer *w, struct entry *e)
 static int write_member(struct writer *w, struct entry *e)
 {
     const struct entry *first = &w->l->entry[e->link];
-    bool live = !e->saved;
+    bool live = !e->saved && !e->held;
     uint64_t from = e->offset;
     AUTO_CLOSE fd = -1;
 
@@ -355,7 +360,9 @@ static int write_member(struct writer *w, struct entry *e)
         return 0;
     }
     e->offset = writer_at(w);
-    if (live ? copy_live_content(w, e, fd) : copy_saved_content(w, e, from))
+    if (live      ? copy_live_content(w, e, fd)
+        : e->held ? copy_held_content(w, e, from)
+                  : copy_saved_content(w, e, from))
         return -1;
     return writer_pad(w);
 }

@@ -106,7 +106,7 @@ int store_open(struct store *s, struct dirs *dirs, bool create, struct error *er
                    ? 0
                    : no_way(err, PATH_STATE);
     s->fd = fd;
-    dirs->fd = -1; /* it is ours now, and so is its lock */
+    dirs_give(dirs); /* with its lock */
     if (sys_statx(fd, NULL, &st))
         return no_way(err, PATH_STATE);
     if ((st.uid != 0 && st.uid != geteuid()) || (st.mode & 022))
