@@ -584,7 +584,7 @@ static int save_more(struct store *store, struct dirs *dirs, struct snapshot *s,
             return error_file(err, STEP_MEMORY, ENOMEM, "");
     if (all.count == s->files.count)
         return 0;
-    qsort(all.entry, all.count, sizeof(*all.entry), entry_order);
+    array_sort(all.entry, all.count, sizeof(*all.entry), entry_order);
     if (listing_find_links(&all, err))
         return -1;
     /* A further name of a saved inode was the same file when that was saved. */

@@ -131,7 +131,7 @@ static int read_xattr_values(int fd, bool link, char *names, size_t len, struct 
     for (const char *n = names; n < names + len; n += strlen(n) + 1)
         if (xattr_kept(n) && count < XATTR_NAMES_MAX)
             sorted[count++] = n;
-    qsort(sorted, count, sizeof(sorted[0]), xattr_name_order);
+    array_sort(sorted, count, sizeof(sorted[0]), xattr_name_order);
     for (size_t i = 0; i < count && value; i++)
         if (pack_value(fd, link, sorted[i], value, &packed))
             return -1;

@@ -14,8 +14,7 @@ struct entry {
                      FIFO or socket, never opened; '-' nothing is there */
     bool context; /* a directory on the way: made again if it is missing, else left alone;
                      in a listing of what is there now also what may stand in its place */
-    bool saved;   /* from an archive, which has its content */
-    bool held;    /* in the listing, which has its details and content */
+    bool saved;   /* all of it was read: its content is in an archive, or held in the listing */
     struct sys_stat st;
     const char *target; /* of a link */
     /* Sorted by name: NAME NUL, length of the value in 4 bytes, value; and so on. */

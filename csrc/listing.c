@@ -83,7 +83,7 @@ int listing_find_links(struct listing *l, struct error *err)
     for (size_t i = 0; i < l->count; i++)
         if (l->entry[i].type == 'f' && l->entry[i].st.nlink > 1)
             linked[count++] = &l->entry[i];
-    qsort(linked, count, sizeof(*linked), inode_order);
+    array_sort(linked, count, sizeof(*linked), inode_order);
     for (size_t i = 1; i < count; i++)
         if (linked[i]->st.ino == linked[i - 1]->st.ino && linked[i]->st.dev == linked[i - 1]->st.dev)
             linked[i]->link = linked[i - 1]->link;
@@ -100,6 +100,11 @@ void listing_free(struct listing *l)
     *l = (struct listing){ 0 };
 }
 
+struct name {
+    const char *text;
+    bool is_file; /* known to be a regular one */
+};
+
 struct walk {
     struct listing *l;
     const struct scope *scope;
@@ -110,7 +115,9 @@ struct walk {
     struct stamp began;
     uint64_t began_boottime;
     uint64_t dev; /* of files whose time stamps are known to be this host's */
-    struct arena names;
+    struct name *name; /* of the directories on the way, the deepest ones last */
+    size_t names, name_room;
+    struct arena memory; /* of the names */
     size_t len; /* of path */
     char path[PATH_SIZE];
     _Alignas(8) char dirents[16 * 1024];
@@ -141,29 +148,22 @@ static void path_pop(struct walk *w, size_t len)
     w->path[len] = '\0';
 }
 
-struct name {
-    const char *text;
-    bool is_file; /* known to be a regular one */
-};
-struct names {
-    struct name *name;
-    size_t count, room;
-};
-
-static void names_free(struct names *n)
+static bool name_add(struct walk *w, const char *name, bool is_file)
 {
-    free(n->name);
-}
-#define AUTO_NAMES __attribute__((cleanup(names_free))) struct names
+    struct name new = { arena_copy(&w->memory, name, strlen(name)), is_file };
 
-static bool names_add(struct walk *w, struct names *n, const char *name, bool is_file)
-{
-    struct name new = { arena_copy(&w->names, name, strlen(name)), is_file };
-
-    if (!new.text || !array_grow((void **)&n->name, n->count, &n->room, sizeof(new)))
+    if (!new.text || !array_grow((void **)&w->name, w->names, &w->name_room, sizeof(new)))
         return false;
-    n->name[n->count++] = new;
+    w->name[w->names++] = new;
     return true;
+}
+
+static void names_free(struct walk *w)
+{
+    free(w->name);
+    w->name = NULL;
+    w->names = w->name_room = 0;
+    arena_free(&w->memory);
 }
 
 static int name_order(const void *a, const void *b)
@@ -171,16 +171,16 @@ static int name_order(const void *a, const void *b)
     return strcmp(((const struct name *)a)->text, ((const struct name *)b)->text);
 }
 
-static void names_sort(struct names *n)
+/* Those from `first` on, each once. */
+static void sort_names(struct walk *w, size_t first)
 {
-    size_t kept = 0;
+    size_t kept = first;
 
-    if (n->count)
-        qsort(n->name, n->count, sizeof(*n->name), name_order);
-    for (size_t i = 0; i < n->count; i++)
-        if (i == 0 || strcmp(n->name[i].text, n->name[kept - 1].text) != 0)
-            n->name[kept++] = n->name[i];
-    n->count = kept;
+    array_sort(w->name + first, w->names - first, sizeof(*w->name), name_order);
+    for (size_t i = first; i < w->names; i++)
+        if (i == first || strcmp(w->name[i].text, w->name[kept - 1].text) != 0)
+            w->name[kept++] = w->name[i];
+    w->names = kept;
 }
 
 static bool leftover_add(struct walk *w, const char *name)
@@ -199,8 +199,8 @@ static bool leftover_add(struct walk *w, const char *name)
     return added;
 }
 
-/* A directory that is not there has no names.  `names` may be NULL: then only leftovers. */
-static int read_names(struct walk *w, struct names *names)
+/* A directory that is not there has no names. */
+static int read_names(struct walk *w)
 {
     const char *name;
     ssize_t got;
@@ -214,7 +214,7 @@ static int read_names(struct walk *w, struct names *names)
             if (!strcmp(name, ".") || !strcmp(name, ".."))
                 continue;
             if (path_is_temp(name) ? !leftover_add(w, name)
-                                   : names && !names_add(w, names, name, sys_dirent_is_file(name)))
+                                   : !name_add(w, name, sys_dirent_is_file(name)))
                 return no_memory(w);
         }
     return got < 0 ? error_file(w->err, STEP_READ_DIRECTORY, errno, w->path) : 0;
@@ -230,7 +230,7 @@ static int add_entry(struct walk *w, const struct entry *found, bool context)
     if (!e.path)
         return no_memory(w);
     if (w->holds && e.type == 'd')
-        e.held = entry_read_details(w->dirs, -1, &e, &w->l->memory, &ignored) == 0;
+        e.saved = entry_read_details(w->dirs, -1, &e, &w->l->memory, &ignored) == 0;
     if (w->holds && (e.type == 'f' || e.type == 'l') && !entry_before(e.st.ctime, w->began))
         w->holds = false;
     if (!listing_add(w->l, &e))
@@ -258,7 +258,7 @@ static bool hold(struct walk *w, int dirfd, const char *name, struct entry *e)
     if (b->len > HELD_MAX || !buffer_room(b, b->size ? HELD_FILE_MAX : HELD_ROOM) ||
         (fd = sys_openat(dirfd, name, O_RDONLY, 0)) < 0)
         return false;
-    *e = (struct entry){ .type = 'f', .path = w->path, .held = true, .offset = b->len };
+    *e = (struct entry){ .type = 'f', .path = w->path, .saved = true, .offset = b->len };
     got = sys_read(fd, b->data + b->len, HELD_FILE_MAX, name);
     /* Examined last: a change before this moment has left its time. */
     if (got < 0 || entry_read_details(w->dirs, fd, e, &w->l->memory, &ignored) ||
@@ -272,17 +272,16 @@ static bool hold(struct walk *w, int dirfd, const char *name, struct entry *e)
 }
 
 /* 1 if something is there, 0 if not, -1 on failure. */
-static int examine(struct walk *w, size_t parent_len, const char *name, bool is_file,
-                   struct entry *ret)
+static int examine(struct walk *w, size_t parent_len, struct name name, struct entry *ret)
 {
     int dirfd = dirs_open(w->dirs, w->path, parent_len);
 
     if (dirfd < 0)
         return errno == ENOENT ? 0 : error_file(w->err, STEP_OPEN_DIRECTORY, errno, w->path);
-    if (is_file && w->holds && hold(w, dirfd, name, ret))
+    if (name.is_file && w->holds && hold(w, dirfd, name.text, ret))
         return 1;
     *ret = (struct entry){ 0 };
-    if (entry_stat(dirfd, name, ret) == 0)
+    if (entry_stat(dirfd, name.text, ret) == 0)
         return 1;
     return errno == ENOENT || errno == ENOTDIR ? 0
                                                : error_file(w->err, STEP_STAT, errno, w->path);
@@ -291,25 +290,27 @@ static int examine(struct walk *w, size_t parent_len, const char *name, bool is_
 /* Everything below w->path, which is a directory in scope. */
 static int walk_deep(struct walk *w)
 {
-    AUTO_NAMES names = { 0 };
-    size_t len = w->len;
+    size_t len = w->len, first = w->names, end;
 
-    if (read_names(w, &names))
+    if (read_names(w))
         return -1;
-    names_sort(&names);
-    for (size_t i = 0; i < names.count; i++, path_pop(w, len)) {
+    sort_names(w, first);
+    end = w->names;
+    for (size_t i = first; i < end; i++, path_pop(w, len)) {
+        struct name name = w->name[i];
         struct entry e;
         int there;
 
-        if (!path_push(w, names.name[i].text))
+        if (!path_push(w, name.text))
             return error_file(w->err, STEP_STAT, ENAMETOOLONG, w->path);
         if (scope_excludes(w->scope, w->path) || !strcmp(w->path, PATH_STATE))
             continue;
-        there = examine(w, len, names.name[i].text, names.name[i].is_file, &e);
+        there = examine(w, len, name, &e);
         if (there < 0 || (there && add_entry(w, &e, false)) ||
             (there && e.type == 'd' && walk_deep(w)))
             return -1;
     }
+    w->names = first;
     return 0;
 }
 
@@ -330,8 +331,9 @@ static bool is_last(const struct active *a, const struct pattern *p)
  * wildcard, all there are.  To find leftovers, all are read wherever a
  * rollback may have written.
  */
-static int candidate_names(struct walk *w, const struct active *a, struct names *names)
+static int candidate_names(struct walk *w, const struct active *a)
 {
+    size_t first = w->names;
     bool all = false;
 
     for (size_t i = 0; i < a->count; i++) {
@@ -339,12 +341,12 @@ static int candidate_names(struct walk *w, const struct active *a, struct names 
 
         all = all || scope_part_is_wild(p->part[a->depth]) ||
               (is_last(a, p) && w->purpose == LISTING_COMPARE);
-        if (!scope_part_is_wild(p->part[a->depth]) && !names_add(w, names, p->part[a->depth], false))
+        if (!scope_part_is_wild(p->part[a->depth]) && !name_add(w, p->part[a->depth], false))
             return no_memory(w);
     }
-    if (all && read_names(w, names))
+    if (all && read_names(w))
         return -1;
-    names_sort(names);
+    sort_names(w, first);
     return 0;
 }
 
@@ -375,7 +377,7 @@ static int walk_directory(struct walk *w, const struct entry *e, const struct ac
     return walk(w, below);
 }
 
-static int walk_name(struct walk *w, const struct active *a, const struct name *name,
+static int walk_name(struct walk *w, const struct active *a, struct name name,
                      const struct pattern **room)
 {
     struct active below = { .pattern = room, .depth = a->depth + 1 };
@@ -385,7 +387,7 @@ static int walk_name(struct walk *w, const struct active *a, const struct name *
     int r = 0;
 
     for (size_t i = 0; i < a->count; i++) {
-        if (!scope_part_matches(a->pattern[i]->part[a->depth], name->text))
+        if (!scope_part_matches(a->pattern[i]->part[a->depth], name.text))
             continue;
         if (is_last(a, a->pattern[i])) {
             last = true;
@@ -396,10 +398,10 @@ static int walk_name(struct walk *w, const struct active *a, const struct name *
     }
     if (!last && !below.count)
         return 0;
-    if (!path_push(w, name->text))
+    if (!path_push(w, name.text))
         return error_file(w->err, STEP_STAT, ENAMETOOLONG, w->path);
     if (!scope_excludes(w->scope, w->path))
-        r = examine(w, len, name->text, name->is_file, &e);
+        r = examine(w, len, name, &e);
     if (r > 0) {
         if (e.type == 'd')
             r = below.count ? walk_directory(w, &e, &below) : 0;
@@ -420,17 +422,19 @@ static int walk_name(struct walk *w, const struct active *a, const struct name *
 
 static int walk(struct walk *w, const struct active *a)
 {
-    AUTO_NAMES names = { 0 };
+    size_t first = w->names, end;
     const struct pattern **room;
     int r = 0;
 
-    if (candidate_names(w, a, &names))
+    if (candidate_names(w, a))
         return -1;
+    end = w->names;
     room = malloc(a->count * sizeof(*room));
     if (!room)
         return no_memory(w);
-    for (size_t i = 0; i < names.count && r == 0; i++)
-        r = walk_name(w, a, &names.name[i], room);
+    for (size_t i = first; i < end && r == 0; i++)
+        r = walk_name(w, a, w->name[i], room);
+    w->names = first;
     free(room);
     return r;
 }
@@ -451,7 +455,7 @@ static int walk_scope(struct walk *w)
     if (all.count)
         r = walk(w, &all);
     free(all.pattern);
-    arena_free(&w->names);
+    names_free(w);
     return r;
 }
 
@@ -500,7 +504,8 @@ static int find_leftovers(struct walk *w)
     int r;
 
     path_pop(w, path_parent(w->path));
-    r = w->len ? read_names(w, NULL) : 0;
+    r = w->len ? read_names(w) : 0;
+    names_free(w);
     w->path[w->len] = '/';
     w->len = len;
     return r;
@@ -512,6 +517,7 @@ int listing_of_paths(struct listing *l, const struct listing *paths, struct dirs
     struct walk w = { .l = l, .dirs = dirs, .purpose = LISTING_COMPARE, .err = err };
     char last_parent[PATH_SIZE] = "";
 
+    dirs_forget(dirs);
     for (size_t i = 0; i < paths->count; i++) {
         const struct entry *p = &paths->entry[i];
         struct entry e;
@@ -519,7 +525,7 @@ int listing_of_paths(struct listing *l, const struct listing *paths, struct dirs
 
         path_pop(&w, 0);
         path_push(&w, p->path);
-        there = examine(&w, path_parent(p->path), path_name(p->path), false, &e);
+        there = examine(&w, path_parent(p->path), (struct name){ path_name(p->path), false }, &e);
         /* Behind a link, a file or nothing, nothing of ours can be. */
         if (there < 0 && (w.err->sys == ELOOP || w.err->sys == ENOTDIR)) {
             error_clear(w.err);
@@ -558,7 +564,7 @@ int listing_of_path(struct listing *l, const char *path, struct dirs *dirs, stru
         memcpy(w.path, path, PATH_SIZE < strlen(path) ? 0 : strlen(path) + 1);
         w.len = end ? (size_t)(end - path) : strlen(path);
         w.path[w.len] = '\0';
-        there = examine(&w, parent, path_name(w.path), false, &e);
+        there = examine(&w, parent, (struct name){ path_name(w.path), false }, &e);
         if (there < 0)
             return -1;
         if (!there)

@@ -18,7 +18,7 @@ struct listing {
     uint64_t refused;
     const char **leftover; /* temporary files that a crash left */
     size_t leftovers, leftover_room;
-    struct buffer content; /* of what is held */
+    struct buffer content; /* of live files that were read at once */
     struct arena memory;
 };
 

@@ -41,5 +41,8 @@ void buffer_free(struct buffer *b);
  * may move.  False if memory is short.
  */
 bool array_grow(void **array, size_t count, size_t *room, size_t size);
+/* As qsort(), which takes ten times the room in a small libc. */
+void array_sort(void *array, size_t count, size_t size,
+                int (*order)(const void *a, const void *b));
 
 #endif

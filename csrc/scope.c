@@ -272,7 +272,7 @@ static int read_scope_dir(struct scope *s, int dirfd, struct error *err)
     }
     if (got < 0)
         return error_file(err, STEP_READ_DIRECTORY, errno, SCOPE_DIR);
-    qsort(names, count, sizeof(names[0]), name_order);
+    array_sort(names, count, sizeof(names[0]), name_order);
     for (size_t i = 0; i < count; i++)
         if (read_scope_file(s, dirfd, names[i], err))
             return -1;

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WINDOW = 256 * 1024, WRITE_BUFFER = 256 * 1024, HEAD_ROOM = 16 * 1024 };
+enum { WINDOW = 256 * 1024, WRITE_BUFFER = 128 * 1024, WRITE_BEHIND = 1024 * 1024, HEAD_ROOM = 16 * 1024 };
 #define TEMP_PATH PATH_STATE "/" PATH_TEMP
 
 /* ---- reading ---- */
@@ -188,7 +188,7 @@ struct writer {
     int fd;
     unsigned char *buf; /* WRITE_BUFFER bytes */
     size_t len;
-    uint64_t written;
+    uint64_t written, behind; /* `behind`: of these the disk was told to write */
     struct xxh64 sum;
     struct listing *l;
     struct dirs *dirs;
@@ -217,12 +217,13 @@ static int writer_flush(struct writer *w)
 static size_t writer_room(struct writer *w, size_t wanted)
 {
     if (WRITE_BUFFER - w->len < wanted) {
-        uint64_t from = w->written;
-
         if (writer_flush(w))
             return 0;
         /* The disk works while the next files are read; the fsync at the end waits less. */
-        sys_write_behind(w->fd, from, w->written - from);
+        if (w->written - w->behind >= WRITE_BEHIND) {
+            sys_write_behind(w->fd, w->behind, w->written - w->behind);
+            w->behind = w->written;
+        }
     }
     return WRITE_BUFFER - w->len;
 }
@@ -284,11 +285,6 @@ static int copy_live_content(struct writer *w, struct entry *e, int fd)
     return left ? error_set(w->err, NCF_EFILE, STEP_CHANGING, 0, e->path) : unchanged(w, e, fd);
 }
 
-static int copy_held_content(struct writer *w, const struct entry *e, uint64_t from)
-{
-    return writer_add(w, w->l->content.data + from, e->st.size);
-}
-
 static int copy_saved_content(struct writer *w, struct entry *e, uint64_t from)
 {
     for (uint64_t done = 0; done < e->st.size;) {
@@ -336,7 +332,7 @@ static int vanished(struct writer *w, struct entry *e)
 static int write_member(struct writer *w, struct entry *e)
 {
     const struct entry *first = &w->l->entry[e->link];
-    bool live = !e->saved && !e->held;
+    bool live = !e->saved;
     uint64_t from = e->offset;
     AUTO_CLOSE fd = -1;
 
@@ -360,9 +356,7 @@ static int write_member(struct writer *w, struct entry *e)
         return 0;
     }
     e->offset = writer_at(w);
-    if (live      ? copy_live_content(w, e, fd)
-        : e->held ? copy_held_content(w, e, from)
-                  : copy_saved_content(w, e, from))
+    if (live ? copy_live_content(w, e, fd) : copy_saved_content(w, e, from))
         return -1;
     return writer_pad(w);
 }
@@ -405,7 +399,9 @@ int snapshot_write(int dirfd, const struct manifest *m, const struct scope *scop
                    struct listing *l, struct dirs *dirs, struct content *saved,
                    struct error *err)
 {
-    struct writer w = { .l = l, .dirs = dirs, .saved = saved, .err = err };
+    struct content held = { .fd = -1, .name = TEMP_PATH, .len = l->content.len,
+                            .window = (unsigned char *)l->content.data };
+    struct writer w = { .l = l, .dirs = dirs, .saved = saved ? saved : &held, .err = err };
     int r;
 
     w.fd = sys_openat(dirfd, PATH_TEMP, O_WRONLY | O_CREAT | O_EXCL, 0600);

@@ -336,7 +336,7 @@ int store_list_discarded(struct store *s, struct discarded_list *ret, struct err
     if (got < 0)
         return error_file(err, STEP_READ_DIRECTORY, errno, PATH_STATE);
     if (ret->count)
-        qsort(ret->item, ret->count, sizeof(*ret->item), id_order);
+        array_sort(ret->item, ret->count, sizeof(*ret->item), id_order);
     return 0;
 }
 
