@@ -102,6 +102,7 @@ void listing_free(struct listing *l)
 
 struct name {
     const char *text;
+    bool listed; /* read from its directory */
     bool is_file; /* known to be a regular one */
 };
 
@@ -148,9 +149,10 @@ static void path_pop(struct walk *w, size_t len)
     w->path[len] = '\0';
 }
 
-static bool name_add(struct walk *w, const char *name, bool is_file)
+static bool name_add(struct walk *w, const char *name, bool listed)
 {
-    struct name new = { arena_copy(&w->memory, name, strlen(name)), is_file };
+    struct name new = { arena_copy(&w->memory, name, strlen(name)), listed,
+                        listed && sys_dirent_is_file(name) };
 
     if (!new.text || !array_grow((void **)&w->name, w->names, &w->name_room, sizeof(new)))
         return false;
@@ -214,7 +216,7 @@ static int read_names(struct walk *w)
             if (!strcmp(name, ".") || !strcmp(name, ".."))
                 continue;
             if (path_is_temp(name) ? !leftover_add(w, name)
-                                   : !name_add(w, name, sys_dirent_is_file(name)))
+                                   : !name_add(w, name, true))
                 return no_memory(w);
         }
     return got < 0 ? error_file(w->err, STEP_READ_DIRECTORY, errno, w->path) : 0;
@@ -264,7 +266,7 @@ static bool hold(struct walk *w, int dirfd, const char *name, struct entry *e)
     if (got < 0 || entry_read_details(w->dirs, fd, e, &w->l->memory, &ignored) ||
         entry_stat(fd, NULL, e) || e->type != 'f' || e->st.size != (uint64_t)got)
         return false;
-    if (e->st.dev != w->dev && !sys_stamps(fd))
+    if (e->st.dev != w->dev && sys_stamps(fd) <= 0)
         w->holds = false;
     w->dev = e->st.dev;
     b->len += (size_t)got;
@@ -283,8 +285,11 @@ static int examine(struct walk *w, size_t parent_len, struct name name, struct e
     *ret = (struct entry){ 0 };
     if (entry_stat(dirfd, name.text, ret) == 0)
         return 1;
-    return errno == ENOENT || errno == ENOTDIR ? 0
-                                               : error_file(w->err, STEP_STAT, errno, w->path);
+    if (errno != ENOENT && errno != ENOTDIR)
+        return error_file(w->err, STEP_STAT, errno, w->path);
+    if (name.listed)
+        w->holds = false; /* it went since the walk began */
+    return 0;
 }
 
 /* Everything below w->path, which is a directory in scope. */
@@ -525,7 +530,7 @@ int listing_of_paths(struct listing *l, const struct listing *paths, struct dirs
 
         path_pop(&w, 0);
         path_push(&w, p->path);
-        there = examine(&w, path_parent(p->path), (struct name){ path_name(p->path), false }, &e);
+        there = examine(&w, path_parent(p->path), (struct name){ .text = path_name(p->path) }, &e);
         /* Behind a link, a file or nothing, nothing of ours can be. */
         if (there < 0 && (w.err->sys == ELOOP || w.err->sys == ENOTDIR)) {
             error_clear(w.err);
@@ -564,7 +569,7 @@ int listing_of_path(struct listing *l, const char *path, struct dirs *dirs, stru
         memcpy(w.path, path, PATH_SIZE < strlen(path) ? 0 : strlen(path) + 1);
         w.len = end ? (size_t)(end - path) : strlen(path);
         w.path[w.len] = '\0';
-        there = examine(&w, parent, (struct name){ path_name(w.path), false }, &e);
+        there = examine(&w, parent, (struct name){ .text = path_name(w.path) }, &e);
         if (there < 0)
             return -1;
         if (!there)

@@ -737,17 +737,18 @@ bool sys_is_volatile(const char *path)
            s.f_type == ABI_OVERLAYFS;
 }
 
-bool sys_stamps(int fd)
+int sys_stamps(int fd)
 {
     static const uint32_t kinds[] = { ABI_EXT,   ABI_XFS,   ABI_BTRFS, ABI_F2FS,
                                       ABI_TMPFS, ABI_RAMFS, ABI_OVERLAYFS };
     struct statfs s;
-    bool known = false;
+    int known = 0;
 
+    SEAM("fstatfs", "");
     if (fstatfs(fd, &s))
-        return false;
+        return -1;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        known = known || (uint32_t)s.f_type == kinds[i];
+        known |= (uint32_t)s.f_type == kinds[i];
     return known;
 }
 

@@ -119,8 +119,8 @@ void sys_protect(void);
 bool sys_exists(const char *path);
 /* By the clock that stamps inodes: what changes from now on gets no earlier time. */
 struct stamp sys_now(void);
-/* Whether it is this host's clock that stamps the inodes of the filesystem `fd` is on. */
-bool sys_stamps(int fd);
+/* 1: it is this host's clock that stamps the inodes of the filesystem `fd` is on; 0: not known. */
+int sys_stamps(int fd);
 /* Nanoseconds of the clock that counts suspend and knows no steps. */
 uint64_t sys_boottime(void);
 /* The name of this process, which for a script is the script's, cut to `size` bytes with the NUL. */

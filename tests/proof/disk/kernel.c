@@ -789,10 +789,10 @@ uint64_t sys_boottime(void)
     return (uint64_t)host.now;
 }
 
-bool sys_stamps(int fd)
+int sys_stamps(int fd)
 {
     (void)fd;
-    return true;
+    return 1;
 }
 
 void sys_program(char *name, size_t size)
