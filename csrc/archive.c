@@ -342,6 +342,7 @@ void archive_manifest(struct buffer *b, const struct manifest *m, const struct s
 {
     size_t pad;
 
+    buffer_room(b, l->count * 192); /* about what it will be: growing costs more than too much */
     buffer_text(b, VERSION_LINE CONTENT_LINE "kind ");
     buffer_add(b, (char[]){ (char)m->kind }, 1);
     add_line(b, "\nid", m->id);

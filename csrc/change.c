@@ -221,9 +221,9 @@ static int save(struct store *store, struct dirs *dirs, struct manifest *m, stru
 {
     AUTO_LISTING files = { 0 };
 
+    m->started = sys_now(); /* before the first look: what changes later differs */
     if (m->kind == ARCHIVE_WHOLE && listing_of_scope(&files, scope, dirs, LISTING_SAVE, err))
         return -1;
-    m->started = sys_now();
     if (store_reserve(store, reserve_for(&files), err) ||
         snapshot_write(store->fd, m, scope, &files, dirs, NULL, err))
         return -1;
@@ -262,7 +262,8 @@ static void describe(struct manifest *m, enum archive_kind kind,
 {
     snapshot_describe(m, kind);
     memcpy(m->note, options->note, sizeof(m->note));
-    deadline_set(m, options->deadline);
+    if (options->deadline)
+        deadline_set(m, options->deadline);
     m->has_leash = options->has_leash;
     m->grace = options->grace;
     m->trial_boots = options->trial_boots;
@@ -583,7 +584,7 @@ static int save_more(struct store *store, struct dirs *dirs, struct snapshot *s,
             return error_file(err, STEP_MEMORY, ENOMEM, "");
     if (all.count == s->files.count)
         return 0;
-    qsort(all.entry, all.count, sizeof(*all.entry), entry_order);
+    array_sort(all.entry, all.count, sizeof(*all.entry), entry_order);
     if (listing_find_links(&all, err))
         return -1;
     /* A further name of a saved inode was the same file when that was saved. */

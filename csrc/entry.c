@@ -131,7 +131,7 @@ static int read_xattr_values(int fd, bool link, char *names, size_t len, struct 
     for (const char *n = names; n < names + len; n += strlen(n) + 1)
         if (xattr_kept(n) && count < XATTR_NAMES_MAX)
             sorted[count++] = n;
-    qsort(sorted, count, sizeof(sorted[0]), xattr_name_order);
+    array_sort(sorted, count, sizeof(sorted[0]), xattr_name_order);
     for (size_t i = 0; i < count && value; i++)
         if (pack_value(fd, link, sorted[i], value, &packed))
             return -1;
@@ -188,7 +188,12 @@ int entry_read_details(struct dirs *dirs, int fd, struct entry *e, struct arena 
 
     if (e->type != 'f' && e->type != 'd' && e->type != 'l')
         return 0;
-    if (fd < 0) {
+    if (fd < 0 && e->type == 'd') {
+        /* Kept open there: what comes next lies in it. */
+        fd = dirs_open(dirs, e->path, strlen(e->path));
+        if (fd < 0)
+            return error_file(err, STEP_OPEN_DIRECTORY, errno, e->path);
+    } else if (fd < 0) {
         own = entry_open(dirs, e, err);
         if (own < 0)
             return -1;

@@ -14,13 +14,13 @@ struct entry {
                      FIFO or socket, never opened; '-' nothing is there */
     bool context; /* a directory on the way: made again if it is missing, else left alone;
                      in a listing of what is there now also what may stand in its place */
-    bool saved;   /* from an archive, which has its content */
+    bool saved;   /* all of it was read: its content is in an archive, or held in the listing */
     struct sys_stat st;
     const char *target; /* of a link */
     /* Sorted by name: NAME NUL, length of the value in 4 bytes, value; and so on. */
     const unsigned char *xattr;
     size_t xattr_len;
-    uint64_t offset; /* of the content in the archive */
+    uint64_t offset; /* of the content in the archive, or in what is held */
     size_t link;     /* index of the first entry of the listing with this inode */
 };
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * Responsible for finding what a scope takes on the live host.
- * MUST NOT read content, and MUST meet every directory once.
+ * MUST NOT read content but what it can prove to be of one moment (see hold()),
+ * and MUST meet every directory once.
  */
 #include "listing.h"
 
@@ -82,7 +83,7 @@ int listing_find_links(struct listing *l, struct error *err)
     for (size_t i = 0; i < l->count; i++)
         if (l->entry[i].type == 'f' && l->entry[i].st.nlink > 1)
             linked[count++] = &l->entry[i];
-    qsort(linked, count, sizeof(*linked), inode_order);
+    array_sort(linked, count, sizeof(*linked), inode_order);
     for (size_t i = 1; i < count; i++)
         if (linked[i]->st.ino == linked[i - 1]->st.ino && linked[i]->st.dev == linked[i - 1]->st.dev)
             linked[i]->link = linked[i - 1]->link;
@@ -94,9 +95,16 @@ void listing_free(struct listing *l)
 {
     free(l->entry);
     free(l->leftover);
+    buffer_free(&l->content);
     arena_free(&l->memory);
     *l = (struct listing){ 0 };
 }
+
+struct name {
+    const char *text;
+    bool listed; /* read from its directory */
+    bool is_file; /* known to be a regular one */
+};
 
 struct walk {
     struct listing *l;
@@ -104,6 +112,13 @@ struct walk {
     struct dirs *dirs;
     enum listing_purpose purpose;
     struct error *err;
+    bool holds;
+    struct stamp began;
+    uint64_t began_boottime;
+    uint64_t dev; /* of files whose time stamps are known to be this host's */
+    struct name *name; /* of the directories on the way, the deepest ones last */
+    size_t names, name_room;
+    struct arena memory; /* of the names */
     size_t len; /* of path */
     char path[PATH_SIZE];
     _Alignas(8) char dirents[16 * 1024];
@@ -134,42 +149,40 @@ static void path_pop(struct walk *w, size_t len)
     w->path[len] = '\0';
 }
 
+static bool name_add(struct walk *w, const char *name, bool listed)
+{
+    struct name new = { arena_copy(&w->memory, name, strlen(name)), listed,
+                        listed && sys_dirent_is_file(name) };
+
+    if (!new.text || !array_grow((void **)&w->name, w->names, &w->name_room, sizeof(new)))
+        return false;
+    w->name[w->names++] = new;
+    return true;
+}
+
+static void names_free(struct walk *w)
+{
+    free(w->name);
+    w->name = NULL;
+    w->names = w->name_room = 0;
+    arena_free(&w->memory);
+}
+
 static int name_order(const void *a, const void *b)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+    return strcmp(((const struct name *)a)->text, ((const struct name *)b)->text);
 }
 
-struct names {
-    const char **name;
-    size_t count, room;
-    struct arena memory;
-};
-
-static void names_free(struct names *n)
+/* Those from `first` on, each once. */
+static void sort_names(struct walk *w, size_t first)
 {
-    free(n->name);
-    arena_free(&n->memory);
-}
-#define AUTO_NAMES __attribute__((cleanup(names_free))) struct names
+    size_t kept = first;
 
-static bool names_add(struct names *n, const char *name)
-{
-    if (!array_grow((void **)&n->name, n->count, &n->room, sizeof(*n->name)))
-        return false;
-    n->name[n->count] = arena_copy(&n->memory, name, strlen(name));
-    return n->name[n->count++] != NULL;
-}
-
-static void names_sort(struct names *n)
-{
-    size_t kept = 0;
-
-    if (n->count)
-        qsort(n->name, n->count, sizeof(*n->name), name_order);
-    for (size_t i = 0; i < n->count; i++)
-        if (i == 0 || strcmp(n->name[i], n->name[kept - 1]) != 0)
-            n->name[kept++] = n->name[i];
-    n->count = kept;
+    array_sort(w->name + first, w->names - first, sizeof(*w->name), name_order);
+    for (size_t i = first; i < w->names; i++)
+        if (i == first || strcmp(w->name[i].text, w->name[kept - 1].text) != 0)
+            w->name[kept++] = w->name[i];
+    w->names = kept;
 }
 
 static bool leftover_add(struct walk *w, const char *name)
@@ -189,21 +202,21 @@ static bool leftover_add(struct walk *w, const char *name)
 }
 
 /* A directory that is not there has no names. */
-static int read_names(struct walk *w, struct names *names)
+static int read_names(struct walk *w)
 {
     const char *name;
     ssize_t got;
     int fd;
 
-    dirs_forget(w->dirs); /* a fresh descriptor: reading moves its position */
-    fd = dirs_open(w->dirs, w->path, w->len);
+    fd = dirs_open_names(w->dirs, w->path, w->len);
     if (fd < 0)
         return errno == ENOENT ? 0 : error_file(w->err, STEP_OPEN_DIRECTORY, errno, w->path);
     while ((got = sys_getdents(fd, w->dirents, sizeof(w->dirents), w->path)) > 0)
         for (size_t pos = 0; (name = sys_dirent_next(w->dirents, (size_t)got, &pos));) {
             if (!strcmp(name, ".") || !strcmp(name, ".."))
                 continue;
-            if (path_is_temp(name) ? !leftover_add(w, name) : !names_add(names, name))
+            if (path_is_temp(name) ? !leftover_add(w, name)
+                                   : !name_add(w, name, true))
                 return no_memory(w);
         }
     return got < 0 ? error_file(w->err, STEP_READ_DIRECTORY, errno, w->path) : 0;
@@ -211,11 +224,18 @@ static int read_names(struct walk *w, struct names *names)
 
 static int add_entry(struct walk *w, const struct entry *found, bool context)
 {
+    struct error ignored = { 0 }; /* it comes again when the directory is saved */
     struct entry e = *found;
 
     e.path = arena_copy(&w->l->memory, w->path, w->len);
     e.context = context;
-    if (!e.path || !listing_add(w->l, &e))
+    if (!e.path)
+        return no_memory(w);
+    if (w->holds && e.type == 'd')
+        e.saved = entry_read_details(w->dirs, -1, &e, &w->l->memory, &ignored) == 0;
+    if (w->holds && (e.type == 'f' || e.type == 'l') && !entry_before(e.st.ctime, w->began))
+        w->holds = false;
+    if (!listing_add(w->l, &e))
         return no_memory(w);
     if (w->purpose != LISTING_SAVE)
         return 0;
@@ -226,42 +246,76 @@ static int add_entry(struct walk *w, const struct entry *found, bool context)
     return 0;
 }
 
+/* The room for the first is so large that malloc() moves it without copying. */
+enum { HELD_FILE_MAX = 64 * 1024, HELD_ROOM = 4 * HELD_FILE_MAX, HELD_MAX = 8 * 1024 * 1024 };
+
+/* Reads a file whole, with all its details; false if it has to be done the longer way. */
+static bool hold(struct walk *w, int dirfd, const char *name, struct entry *e)
+{
+    struct buffer *b = &w->l->content;
+    struct error ignored = { 0 }; /* it comes again when the file is saved */
+    AUTO_CLOSE fd = -1;
+    ssize_t got;
+
+    if (b->len > HELD_MAX || !buffer_room(b, b->size ? HELD_FILE_MAX : HELD_ROOM) ||
+        (fd = sys_openat(dirfd, name, O_RDONLY, 0)) < 0)
+        return false;
+    *e = (struct entry){ .type = 'f', .path = w->path, .saved = true, .offset = b->len };
+    got = sys_read(fd, b->data + b->len, HELD_FILE_MAX, name);
+    /* Examined last: a change before this moment has left its time. */
+    if (got < 0 || entry_read_details(w->dirs, fd, e, &w->l->memory, &ignored) ||
+        entry_stat(fd, NULL, e) || e->type != 'f' || e->st.size != (uint64_t)got)
+        return false;
+    if (e->st.dev != w->dev && sys_stamps(fd) <= 0)
+        w->holds = false;
+    w->dev = e->st.dev;
+    b->len += (size_t)got;
+    return true;
+}
+
 /* 1 if something is there, 0 if not, -1 on failure. */
-static int examine(struct walk *w, size_t parent_len, const char *name, struct entry *ret)
+static int examine(struct walk *w, size_t parent_len, struct name name, struct entry *ret)
 {
     int dirfd = dirs_open(w->dirs, w->path, parent_len);
 
     if (dirfd < 0)
         return errno == ENOENT ? 0 : error_file(w->err, STEP_OPEN_DIRECTORY, errno, w->path);
-    *ret = (struct entry){ 0 };
-    if (entry_stat(dirfd, name, ret) == 0)
+    if (name.is_file && w->holds && hold(w, dirfd, name.text, ret))
         return 1;
-    return errno == ENOENT || errno == ENOTDIR ? 0
-                                               : error_file(w->err, STEP_STAT, errno, w->path);
+    *ret = (struct entry){ 0 };
+    if (entry_stat(dirfd, name.text, ret) == 0)
+        return 1;
+    if (errno != ENOENT && errno != ENOTDIR)
+        return error_file(w->err, STEP_STAT, errno, w->path);
+    if (name.listed)
+        w->holds = false; /* it went since the walk began */
+    return 0;
 }
 
 /* Everything below w->path, which is a directory in scope. */
 static int walk_deep(struct walk *w)
 {
-    AUTO_NAMES names = { 0 };
-    size_t len = w->len;
+    size_t len = w->len, first = w->names, end;
 
-    if (read_names(w, &names))
+    if (read_names(w))
         return -1;
-    names_sort(&names);
-    for (size_t i = 0; i < names.count; i++, path_pop(w, len)) {
+    sort_names(w, first);
+    end = w->names;
+    for (size_t i = first; i < end; i++, path_pop(w, len)) {
+        struct name name = w->name[i];
         struct entry e;
         int there;
 
-        if (!path_push(w, names.name[i]))
+        if (!path_push(w, name.text))
             return error_file(w->err, STEP_STAT, ENAMETOOLONG, w->path);
         if (scope_excludes(w->scope, w->path) || !strcmp(w->path, PATH_STATE))
             continue;
-        there = examine(w, len, names.name[i], &e);
+        there = examine(w, len, name, &e);
         if (there < 0 || (there && add_entry(w, &e, false)) ||
             (there && e.type == 'd' && walk_deep(w)))
             return -1;
     }
+    w->names = first;
     return 0;
 }
 
@@ -282,8 +336,9 @@ static bool is_last(const struct active *a, const struct pattern *p)
  * wildcard, all there are.  To find leftovers, all are read wherever a
  * rollback may have written.
  */
-static int candidate_names(struct walk *w, const struct active *a, struct names *names)
+static int candidate_names(struct walk *w, const struct active *a)
 {
+    size_t first = w->names;
     bool all = false;
 
     for (size_t i = 0; i < a->count; i++) {
@@ -291,12 +346,12 @@ static int candidate_names(struct walk *w, const struct active *a, struct names 
 
         all = all || scope_part_is_wild(p->part[a->depth]) ||
               (is_last(a, p) && w->purpose == LISTING_COMPARE);
-        if (!scope_part_is_wild(p->part[a->depth]) && !names_add(names, p->part[a->depth]))
+        if (!scope_part_is_wild(p->part[a->depth]) && !name_add(w, p->part[a->depth], false))
             return no_memory(w);
     }
-    if (all && read_names(w, names))
+    if (all && read_names(w))
         return -1;
-    names_sort(names);
+    sort_names(w, first);
     return 0;
 }
 
@@ -327,7 +382,7 @@ static int walk_directory(struct walk *w, const struct entry *e, const struct ac
     return walk(w, below);
 }
 
-static int walk_name(struct walk *w, const struct active *a, const char *name,
+static int walk_name(struct walk *w, const struct active *a, struct name name,
                      const struct pattern **room)
 {
     struct active below = { .pattern = room, .depth = a->depth + 1 };
@@ -337,7 +392,7 @@ static int walk_name(struct walk *w, const struct active *a, const char *name,
     int r = 0;
 
     for (size_t i = 0; i < a->count; i++) {
-        if (!scope_part_matches(a->pattern[i]->part[a->depth], name))
+        if (!scope_part_matches(a->pattern[i]->part[a->depth], name.text))
             continue;
         if (is_last(a, a->pattern[i])) {
             last = true;
@@ -348,7 +403,7 @@ static int walk_name(struct walk *w, const struct active *a, const char *name,
     }
     if (!last && !below.count)
         return 0;
-    if (!path_push(w, name))
+    if (!path_push(w, name.text))
         return error_file(w->err, STEP_STAT, ENAMETOOLONG, w->path);
     if (!scope_excludes(w->scope, w->path))
         r = examine(w, len, name, &e);
@@ -372,51 +427,90 @@ static int walk_name(struct walk *w, const struct active *a, const char *name,
 
 static int walk(struct walk *w, const struct active *a)
 {
-    AUTO_NAMES names = { 0 };
+    size_t first = w->names, end;
     const struct pattern **room;
     int r = 0;
 
-    if (candidate_names(w, a, &names))
+    if (candidate_names(w, a))
         return -1;
+    end = w->names;
     room = malloc(a->count * sizeof(*room));
     if (!room)
         return no_memory(w);
-    for (size_t i = 0; i < names.count && r == 0; i++)
-        r = walk_name(w, a, names.name[i], room);
+    for (size_t i = first; i < end && r == 0; i++)
+        r = walk_name(w, a, w->name[i], room);
+    w->names = first;
     free(room);
     return r;
 }
 
-int listing_of_scope(struct listing *l, const struct scope *scope, struct dirs *dirs,
-                     enum listing_purpose purpose, struct error *err)
+static int walk_scope(struct walk *w)
 {
-    struct walk w = { .l = l, .scope = scope, .dirs = dirs, .purpose = purpose, .err = err };
     struct active all = { 0 };
     int r = 0;
 
-    if (scope->count == 0)
+    if (w->scope->count == 0)
         return 0;
-    all.pattern = malloc(scope->count * sizeof(*all.pattern));
+    all.pattern = malloc(w->scope->count * sizeof(*all.pattern));
     if (!all.pattern)
-        return no_memory(&w);
-    for (size_t i = 0; i < scope->count; i++)
-        if (!scope->pattern[i].exclude)
-            all.pattern[all.count++] = &scope->pattern[i];
+        return no_memory(w);
+    for (size_t i = 0; i < w->scope->count; i++)
+        if (!w->scope->pattern[i].exclude)
+            all.pattern[all.count++] = &w->scope->pattern[i];
     if (all.count)
-        r = walk(&w, &all);
+        r = walk(w, &all);
     free(all.pattern);
-    return r ? r : listing_find_links(l, err);
+    names_free(w);
+    return r;
+}
+
+/* By more than the clock's ticks: then a change since may have an older time than it should. */
+static bool clock_went_back(const struct walk *w)
+{
+    struct stamp now = sys_now();
+    int64_t passed = (now.sec - w->began.sec) * 1000000000 + now.nsec - w->began.nsec;
+
+    return (int64_t)(sys_boottime() - w->began_boottime) - passed > 10000000;
+}
+
+/*
+ * What shall be saved must be of one moment, since files that change together
+ * belong together.  Where no inode changed since the walk began, it is of that
+ * moment, whenever it was read.  That no program can hide a change is the
+ * kernel's promise: it sets the change time, from a clock that is never before
+ * sys_now().  So a walk first holds what it meets, which is one look at each
+ * file.  It is all or nothing: if one inode is so young that this is not sure,
+ * or has its time from another host's clock, or if the clock was set back, all
+ * are examined first, and read and examined again when they are saved.
+ */
+int listing_of_scope(struct listing *l, const struct scope *scope, struct dirs *dirs,
+                     enum listing_purpose purpose, struct error *err)
+{
+    struct walk w = { .l = l, .scope = scope, .dirs = dirs, .purpose = purpose, .err = err,
+                      .holds = purpose == LISTING_SAVE, .began = sys_now(),
+                      .began_boottime = sys_boottime() };
+
+    dirs_forget(dirs);
+    if (walk_scope(&w))
+        return -1;
+    if (purpose == LISTING_SAVE && (!w.holds || clock_went_back(&w))) {
+        listing_free(l);
+        w.holds = false;
+        if (walk_scope(&w))
+            return -1;
+    }
+    return listing_find_links(l, err);
 }
 
 /* Temporary files in the directory of w->path. */
 static int find_leftovers(struct walk *w)
 {
-    AUTO_NAMES names = { 0 };
     size_t len = w->len;
     int r;
 
     path_pop(w, path_parent(w->path));
-    r = w->len ? read_names(w, &names) : 0;
+    r = w->len ? read_names(w) : 0;
+    names_free(w);
     w->path[w->len] = '/';
     w->len = len;
     return r;
@@ -428,6 +522,7 @@ int listing_of_paths(struct listing *l, const struct listing *paths, struct dirs
     struct walk w = { .l = l, .dirs = dirs, .purpose = LISTING_COMPARE, .err = err };
     char last_parent[PATH_SIZE] = "";
 
+    dirs_forget(dirs);
     for (size_t i = 0; i < paths->count; i++) {
         const struct entry *p = &paths->entry[i];
         struct entry e;
@@ -435,7 +530,7 @@ int listing_of_paths(struct listing *l, const struct listing *paths, struct dirs
 
         path_pop(&w, 0);
         path_push(&w, p->path);
-        there = examine(&w, path_parent(p->path), path_name(p->path), &e);
+        there = examine(&w, path_parent(p->path), (struct name){ .text = path_name(p->path) }, &e);
         /* Behind a link, a file or nothing, nothing of ours can be. */
         if (there < 0 && (w.err->sys == ELOOP || w.err->sys == ENOTDIR)) {
             error_clear(w.err);
@@ -474,7 +569,7 @@ int listing_of_path(struct listing *l, const char *path, struct dirs *dirs, stru
         memcpy(w.path, path, PATH_SIZE < strlen(path) ? 0 : strlen(path) + 1);
         w.len = end ? (size_t)(end - path) : strlen(path);
         w.path[w.len] = '\0';
-        there = examine(&w, parent, path_name(w.path), &e);
+        there = examine(&w, parent, (struct name){ .text = path_name(w.path) }, &e);
         if (there < 0)
             return -1;
         if (!there)

@@ -18,6 +18,7 @@ struct listing {
     uint64_t refused;
     const char **leftover; /* temporary files that a crash left */
     size_t leftovers, leftover_room;
+    struct buffer content; /* of live files that were read at once */
     struct arena memory;
 };
 
@@ -33,13 +34,13 @@ void listing_free(struct listing *l);
 #define AUTO_LISTING __attribute__((cleanup(listing_free))) struct listing
 
 enum listing_purpose {
-    LISTING_SAVE,    /* to be saved: limits hold, a symbolic link on the way is an error */
+    LISTING_SAVE,    /* to be saved: limits hold, a symbolic link on the way is an error;
+                        what is proven to be old and not too much is read at once, and held */
     LISTING_COMPARE  /* to be compared: whatever is there now is taken, leftovers are found */
 };
 
 /*
- * What the scope takes: one stat for each path, no file opened.  The
- * directories on the way are in it as context; one whose names a wildcard
+ * What the scope takes: one stat for each path.  The directories on the way are in it as context; one whose names a wildcard
  * takes is in scope itself.
  */
 int listing_of_scope(struct listing *l, const struct scope *scope, struct dirs *dirs,

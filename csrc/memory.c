@@ -64,7 +64,7 @@ void arena_free(struct arena *a)
     }
 }
 
-static bool buffer_room(struct buffer *b, size_t n)
+bool buffer_room(struct buffer *b, size_t n)
 {
     size_t size = b->size ? b->size : 4096;
     char *data;
@@ -113,8 +113,11 @@ void buffer_number(struct buffer *b, uint64_t value, unsigned base, int width)
     char *first = digits + sizeof(digits);
 
     do {
-        *--first = "0123456789abcdef"[value % base];
-        value /= base;
+        /* Nearly all are decimal, and a division by a constant is none. */
+        uint64_t rest = base == 10 ? value / 10 : value / base;
+
+        *--first = "0123456789abcdef"[value - rest * base];
+        value = rest;
     } while (value || digits + sizeof(digits) - first < width);
     buffer_add(b, first, (size_t)(digits + sizeof(digits) - first));
 }
@@ -139,12 +142,12 @@ void buffer_free(struct buffer *b)
 
 bool array_grow(void **array, size_t count, size_t *room, size_t size)
 {
-    size_t more = *room ? *room + *room / 2 : 16;
+    size_t more = *room ? *room * 2 : 32;
     void *moved;
 
     if (count < *room)
         return true;
-    if (more > SIZE_MAX / size)
+    if (more > SIZE_MAX / 2 / size)
         return false;
     moved = realloc(*array, more * size);
     if (!moved)
@@ -152,4 +155,44 @@ bool array_grow(void **array, size_t count, size_t *room, size_t size)
     *array = moved;
     *room = more;
     return true;
+}
+
+static void swap(char *a, char *b, size_t size)
+{
+    uint64_t word;
+
+    for (; size >= sizeof(word); a += sizeof(word), b += sizeof(word), size -= sizeof(word)) {
+        memcpy(&word, a, sizeof(word));
+        memcpy(a, b, sizeof(word));
+        memcpy(b, &word, sizeof(word));
+    }
+    for (; size; a++, b++, size--) {
+        char c = *a;
+
+        *a = *b;
+        *b = c;
+    }
+}
+
+/* A heap sort: in place, and never slow. */
+void array_sort(void *array, size_t count, size_t size,
+                int (*order)(const void *a, const void *b))
+{
+    char *base = array;
+
+    for (size_t start = count / 2, end = count; end > 1;) {
+        size_t child;
+
+        if (start)
+            start--; /* the heap is not whole yet */
+        else
+            swap(base, base + --end * size, size);
+        for (size_t root = start; (child = 2 * root + 1) < end; root = child) {
+            if (child + 1 < end && order(base + child * size, base + (child + 1) * size) < 0)
+                child++;
+            if (order(base + root * size, base + child * size) >= 0)
+                break;
+            swap(base + root * size, base + child * size, size);
+        }
+    }
 }

@@ -25,6 +25,8 @@ struct buffer {
     bool fixed; /* the bytes are borrowed and stay `size`: more of them fails */
 };
 
+/* Room for n more bytes; false if memory is short. */
+bool buffer_room(struct buffer *b, size_t n);
 void buffer_add(struct buffer *b, const void *bytes, size_t n);
 void buffer_text(struct buffer *b, const char *text);
 /* The digits of a number in a base up to 16, at least `width` of them. */
@@ -39,5 +41,8 @@ void buffer_free(struct buffer *b);
  * may move.  False if memory is short.
  */
 bool array_grow(void **array, size_t count, size_t *room, size_t size);
+/* As qsort(), which takes ten times the room in a small libc. */
+void array_sort(void *array, size_t count, size_t size,
+                int (*order)(const void *a, const void *b));
 
 #endif

@@ -72,14 +72,18 @@ bool path_is_temp(const char *name)
 void dirs_init(struct dirs *d, int root)
 {
     d->root = root;
-    d->fd = -1;
-    d->len = 0;
+    d->count = 0;
 }
 
 void dirs_forget(struct dirs *d)
 {
-    sys_close_cleanup(&d->fd);
-    d->fd = -1;
+    while (d->count)
+        sys_close_cleanup(&d->open[--d->count].fd);
+}
+
+void dirs_give(struct dirs *d)
+{
+    d->count--;
 }
 
 /* Kernels before 5.6: the same walk by hand, one part at a time. */
@@ -106,24 +110,64 @@ static int open_by_parts(int root, char *path)
     return fd;
 }
 
-int dirs_open(struct dirs *d, const char *path, size_t len)
+/* Closes what is open from the first on that does not lead to path[0..len). */
+static void keep_way(struct dirs *d, const char *path, size_t len)
 {
-    if (len == 0)
-        return d->root;
-    if (d->fd >= 0 && d->len == len && !memcmp(d->path, path, len))
-        return d->fd;
-    dirs_forget(d);
+    while (d->count) {
+        size_t n = d->open[d->count - 1].len;
+
+        if (n <= len && !memcmp(d->path, path, n) && (n == 0 || n == len || path[n] == '/'))
+            return;
+        sys_close_cleanup(&d->open[--d->count].fd);
+    }
+}
+
+static int open_fresh(struct dirs *d, const char *path, size_t len)
+{
+    int fd;
+
     if (len >= PATH_SIZE) {
         errno = ENAMETOOLONG;
         return -1;
     }
     memmove(d->path, path, len);
     d->path[len] = '\0';
-    d->len = len;
-    d->fd = sys_openat2(d->root, d->path, O_RDONLY | O_DIRECTORY);
-    if (d->fd < 0 && errno == ENOSYS)
-        d->fd = open_by_parts(d->root, d->path);
-    return d->fd;
+    /* From the root, not from the one above: that may have been moved out of it. */
+    fd = sys_openat2(d->root, len ? d->path : ".", O_RDONLY | O_DIRECTORY);
+    if (fd < 0 && errno == ENOSYS)
+        fd = open_by_parts(d->root, len ? d->path : (char[]){ "." });
+    if (fd < 0)
+        return -1;
+    if (d->count == DIRS_OPEN)
+        sys_close(d->open[--d->count].fd);
+    d->open[d->count].fd = fd;
+    d->open[d->count].read = false;
+    d->open[d->count++].len = len;
+    return fd;
+}
+
+int dirs_open(struct dirs *d, const char *path, size_t len)
+{
+    if (len == 0)
+        return d->root;
+    keep_way(d, path, len);
+    if (d->count && d->open[d->count - 1].len == len)
+        return d->open[d->count - 1].fd;
+    return open_fresh(d, path, len);
+}
+
+int dirs_open_names(struct dirs *d, const char *path, size_t len)
+{
+    int fd;
+
+    keep_way(d, path, len);
+    if (d->count && d->open[d->count - 1].len == len && d->open[d->count - 1].read)
+        sys_close(d->open[--d->count].fd);
+    fd = d->count && d->open[d->count - 1].len == len ? d->open[d->count - 1].fd
+                                                      : open_fresh(d, path, len);
+    if (fd >= 0)
+        d->open[d->count - 1].read = true;
+    return fd;
 }
 
 int dirs_open_parent(struct dirs *d, const char *path)

@@ -23,13 +23,18 @@ bool path_is_temp(const char *name);
 
 /*
  * Directories beneath a root, opened without following a symbolic link
- * anywhere on the way.  Keeps the last one open: a walk in path order opens
- * each directory once.
+ * anywhere on the way.  Keeps the last one open and those above it: a walk in
+ * path order opens each directory once.
  */
+enum { DIRS_OPEN = 4 };
 struct dirs {
     int root; /* borrowed */
-    int fd;   /* of `path`, -1 if none */
-    size_t len;
+    size_t count;
+    struct {
+        int fd;
+        size_t len; /* of its path, with which `path` begins */
+        bool read;  /* its names were: that moves the descriptor's position */
+    } open[DIRS_OPEN]; /* each is above the next */
     char path[PATH_SIZE];
 };
 
@@ -38,7 +43,11 @@ void dirs_init(struct dirs *d, int root);
 int dirs_open(struct dirs *d, const char *path, size_t len);
 /* Same, for the directory that holds `path`. */
 int dirs_open_parent(struct dirs *d, const char *path);
-/* After a directory was removed or made. */
+/* Same, for reading all its names, once. */
+int dirs_open_names(struct dirs *d, const char *path, size_t len);
+/* The caller's now: what dirs_open() has just returned, not the root. */
+void dirs_give(struct dirs *d);
+/* After a directory was removed or made, and before what is there is looked at anew. */
 void dirs_forget(struct dirs *d);
 #define AUTO_DIRS __attribute__((cleanup(dirs_forget))) struct dirs
 

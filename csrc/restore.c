@@ -631,7 +631,7 @@ static int gather_directories(struct work *w, struct error *err)
             return error_file(err, STEP_MEMORY, ENOMEM, d->item[i].saved->path);
     }
     if (w->touched.count)
-        qsort(w->touched.entry, w->touched.count, sizeof(struct entry), path_order);
+        array_sort(w->touched.entry, w->touched.count, sizeof(struct entry), path_order);
     for (size_t i = 0; i < w->touched.count; i++)
         if (i == 0 || strcmp(w->touched.entry[i].path, w->touched.entry[kept - 1].path) != 0)
             w->touched.entry[kept++] = w->touched.entry[i];

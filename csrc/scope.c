@@ -272,7 +272,7 @@ static int read_scope_dir(struct scope *s, int dirfd, struct error *err)
     }
     if (got < 0)
         return error_file(err, STEP_READ_DIRECTORY, errno, SCOPE_DIR);
-    qsort(names, count, sizeof(names[0]), name_order);
+    array_sort(names, count, sizeof(names[0]), name_order);
     for (size_t i = 0; i < count; i++)
         if (read_scope_file(s, dirfd, names[i], err))
             return -1;
@@ -288,8 +288,7 @@ int scope_read(struct scope *s, struct dirs *dirs, struct error *err)
         if (add_defaults(s, defaults[i].directory, defaults[i].include, false, err) ||
             add_defaults(s, defaults[i].directory, defaults[i].exclude, true, err))
             return -1;
-    dirs_forget(dirs); /* a fresh descriptor: reading moves its position */
-    dirfd = dirs_open(dirs, SCOPE_DIR, sizeof(SCOPE_DIR) - 1);
+    dirfd = dirs_open_names(dirs, SCOPE_DIR, sizeof(SCOPE_DIR) - 1);
     if (dirfd < 0)
         return errno == ENOENT ? 0 : error_file(err, STEP_SCOPE_FILE, errno, SCOPE_DIR);
     if (sys_statx(dirfd, NULL, &st))

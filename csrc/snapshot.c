@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WINDOW = 256 * 1024, WRITE_BUFFER = 1024 * 1024, HEAD_ROOM = 16 * 1024 };
+enum { WINDOW = 256 * 1024, WRITE_BUFFER = 64 * 1024, WRITE_BEHIND = 1024 * 1024, HEAD_ROOM = 16 * 1024 };
 #define TEMP_PATH PATH_STATE "/" PATH_TEMP
 
 /* ---- reading ---- */
@@ -188,7 +188,7 @@ struct writer {
     int fd;
     unsigned char *buf; /* WRITE_BUFFER bytes */
     size_t len;
-    uint64_t written;
+    uint64_t written, behind; /* `behind`: of these the disk was told to write */
     struct xxh64 sum;
     struct listing *l;
     struct dirs *dirs;
@@ -217,12 +217,13 @@ static int writer_flush(struct writer *w)
 static size_t writer_room(struct writer *w, size_t wanted)
 {
     if (WRITE_BUFFER - w->len < wanted) {
-        uint64_t from = w->written;
-
         if (writer_flush(w))
             return 0;
         /* The disk works while the next files are read; the fsync at the end waits less. */
-        sys_write_behind(w->fd, from, w->written - from);
+        if (w->written - w->behind >= WRITE_BEHIND) {
+            sys_write_behind(w->fd, w->behind, w->written - w->behind);
+            w->behind = w->written;
+        }
     }
     return WRITE_BUFFER - w->len;
 }
@@ -398,7 +399,9 @@ int snapshot_write(int dirfd, const struct manifest *m, const struct scope *scop
                    struct listing *l, struct dirs *dirs, struct content *saved,
                    struct error *err)
 {
-    struct writer w = { .l = l, .dirs = dirs, .saved = saved, .err = err };
+    struct content held = { .fd = -1, .name = TEMP_PATH, .len = l->content.len,
+                            .window = (unsigned char *)l->content.data };
+    struct writer w = { .l = l, .dirs = dirs, .saved = saved ? saved : &held, .err = err };
     int r;
 
     w.fd = sys_openat(dirfd, PATH_TEMP, O_WRONLY | O_CREAT | O_EXCL, 0600);

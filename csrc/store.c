@@ -106,7 +106,7 @@ int store_open(struct store *s, struct dirs *dirs, bool create, struct error *er
                    ? 0
                    : no_way(err, PATH_STATE);
     s->fd = fd;
-    dirs->fd = -1; /* it is ours now, and so is its lock */
+    dirs_give(dirs); /* with its lock */
     if (sys_statx(fd, NULL, &st))
         return no_way(err, PATH_STATE);
     if ((st.uid != 0 && st.uid != geteuid()) || (st.mode & 022))
@@ -336,7 +336,7 @@ int store_list_discarded(struct store *s, struct discarded_list *ret, struct err
     if (got < 0)
         return error_file(err, STEP_READ_DIRECTORY, errno, PATH_STATE);
     if (ret->count)
-        qsort(ret->item, ret->count, sizeof(*ret->item), id_order);
+        array_sort(ret->item, ret->count, sizeof(*ret->item), id_order);
     return 0;
 }
 

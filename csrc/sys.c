@@ -133,8 +133,10 @@ struct abi_statx {
     uint64_t spare[14];
 };
 _Static_assert(sizeof(struct abi_statx) == 256, "struct statx");
-enum { ABI_TMPFS = 0x01021994, ABI_OVERLAYFS = 0x794c7630 };
+enum { ABI_TMPFS = 0x01021994, ABI_OVERLAYFS = 0x794c7630, ABI_EXT = 0xef53, ABI_XFS = 0x58465342 };
 #define ABI_RAMFS 0x858458f6u
+#define ABI_BTRFS 0x9123683eu
+#define ABI_F2FS 0xf2f52010u
 enum { ABI_STATX_BASIC = 0x7ff, ABI_AT_EMPTY_PATH = 0x1000 };
 
 struct abi_dirent64 {
@@ -158,7 +160,7 @@ int sys_open_root(const char *path)
     int fd;
 
     SEAM("open", path);
-    RETRY(fd, open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    RETRY(fd, openat(AT_FDCWD, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     return fd;
 }
 
@@ -366,6 +368,13 @@ const char *sys_dirent_next(const void *buf, size_t n, size_t *pos)
     d = (const void *)((const char *)buf + *pos);
     *pos += d->reclen;
     return d->name;
+}
+
+bool sys_dirent_is_file(const char *name)
+{
+    enum { REGULAR = 8 };
+
+    return (unsigned char)name[-1] == REGULAR; /* the byte before it is its type */
 }
 
 /* Kernels before 4.11. */
@@ -681,7 +690,8 @@ struct stamp sys_now(void)
 {
     struct timespec t;
 
-    clock_gettime(CLOCK_REALTIME, &t);
+    /* The last tick: an inode that changes now may get a time before CLOCK_REALTIME's. */
+    clock_gettime(CLOCK_REALTIME_COARSE, &t);
     return (struct stamp){ t.tv_sec, (uint32_t)t.tv_nsec };
 }
 
@@ -696,7 +706,7 @@ uint64_t sys_boottime(void)
 /* The first line of a small file of /proc; "" where that is not there. */
 static void read_proc(const char *path, char *text, size_t size)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? 0 : read(fd, text, size - 1);
 
     text[n > 0 ? n : 0] = '\0';
@@ -725,6 +735,21 @@ bool sys_is_volatile(const char *path)
 
     return statfs(path, &s) || s.f_type == ABI_TMPFS || (uint32_t)s.f_type == ABI_RAMFS ||
            s.f_type == ABI_OVERLAYFS;
+}
+
+int sys_stamps(int fd)
+{
+    static const uint32_t kinds[] = { ABI_EXT,   ABI_XFS,   ABI_BTRFS, ABI_F2FS,
+                                      ABI_TMPFS, ABI_RAMFS, ABI_OVERLAYFS };
+    struct statfs s;
+    int known = 0;
+
+    SEAM("fstatfs", "");
+    if (fstatfs(fd, &s))
+        return -1;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        known |= (uint32_t)s.f_type == kinds[i];
+    return known;
 }
 
 void sys_sleep_ms(int ms)

@@ -70,6 +70,8 @@ int sys_mkdirat(int dirfd, const char *name, mode_t mode);
 ssize_t sys_getdents(int fd, void *buf, size_t n, const char *name);
 /* The name at *pos, which then moves on; NULL at the end. */
 const char *sys_dirent_next(const void *buf, size_t n, size_t *pos);
+/* Of such a name: whether the directory itself says that it is a regular file's. */
+bool sys_dirent_is_file(const char *name);
 /* Never follows a link; name NULL: the descriptor itself. */
 int sys_statx(int dirfd, const char *name, struct sys_stat *ret);
 int sys_fchmod(int fd, mode_t mode, const char *name);
@@ -115,7 +117,10 @@ void sys_protect(void);
 
 /* On the running host, whatever the root: what daemons leave in /run. */
 bool sys_exists(const char *path);
+/* By the clock that stamps inodes: what changes from now on gets no earlier time. */
 struct stamp sys_now(void);
+/* 1: it is this host's clock that stamps the inodes of the filesystem `fd` is on; 0: not known. */
+int sys_stamps(int fd);
 /* Nanoseconds of the clock that counts suspend and knows no steps. */
 uint64_t sys_boottime(void);
 /* The name of this process, which for a script is the script's, cut to `size` bytes with the NUL. */

@@ -116,7 +116,7 @@ static int read_configs(struct config *was, struct config *now, struct snapshot 
             return -1;
     }
     if (was->count)
-        qsort(was->file, was->count, sizeof(*was->file), file_order);
+        array_sort(was->file, was->count, sizeof(*was->file), file_order);
     return 0;
 }
 

@@ -340,10 +340,10 @@ int links_read(struct links *ret, struct error *err)
             dump(fd, ABI_GETROUTE, take_route, ret) == 0) {
             for (size_t i = 0; i < ret->count; i++)
                 if (ret->link[i].count)
-                    qsort(ret->link[i].own, ret->link[i].count, sizeof(struct possession),
+                    array_sort(ret->link[i].own, ret->link[i].count, sizeof(struct possession),
                           possession_order);
             if (ret->count)
-                qsort(ret->link, ret->count, sizeof(*ret->link), link_order);
+                array_sort(ret->link, ret->count, sizeof(*ret->link), link_order);
             return 0;
         }
         if (errno != EAGAIN)

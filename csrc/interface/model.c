@@ -205,7 +205,7 @@ bool model_finish(struct model *m)
     size_t kept = 0;
 
     if (m->count)
-        qsort(m->unit, m->count, sizeof(*m->unit), unit_order);
+        array_sort(m->unit, m->count, sizeof(*m->unit), unit_order);
     for (size_t i = 0; i < m->count; i++) {
         struct unit *u = &m->unit[i], *last = kept ? &m->unit[kept - 1] : NULL;
 

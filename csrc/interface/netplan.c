@@ -232,7 +232,7 @@ static void sort_aliases(struct parser *p)
     size_t kept = 0;
 
     if (p->aliases)
-        qsort(p->alias, p->aliases, sizeof(*p->alias), alias_order);
+        array_sort(p->alias, p->aliases, sizeof(*p->alias), alias_order);
     for (size_t i = 0; i < p->aliases; i++)
         if (i + 1 == p->aliases || strcmp(p->alias[i].id, p->alias[i + 1].id) != 0)
             p->alias[kept++] = p->alias[i];

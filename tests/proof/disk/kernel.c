@@ -409,6 +409,7 @@ ssize_t sys_getdents(int fd, void *buf, size_t n, const char *name)
         if (used + reclen > n)
             break;
         d->reclen = (uint16_t)reclen;
+        d->type = node(live.name[i].inode)->type == 'f' ? 8 : 0; /* DT_REG, DT_UNKNOWN */
         memcpy(d->name, text, len + 1);
         used += reclen;
         fds[fd - FD_FIRST].names_given++;
@@ -424,6 +425,11 @@ const char *sys_dirent_next(const void *buf, size_t n, size_t *pos)
         return NULL;
     *pos += d->reclen;
     return d->name;
+}
+
+bool sys_dirent_is_file(const char *name)
+{
+    return name[-1] == 8;
 }
 
 /* ---- content ---- */
@@ -781,6 +787,12 @@ struct stamp sys_now(void)
 uint64_t sys_boottime(void)
 {
     return (uint64_t)host.now;
+}
+
+int sys_stamps(int fd)
+{
+    (void)fd;
+    return 1;
 }
 
 void sys_program(char *name, size_t size)
