@@ -248,6 +248,8 @@ static bool is_hole(const unsigned char *bytes, size_t n)
 
 static int write_content(struct work *w, int fd, const struct entry *e, struct error *err)
 {
+    uint64_t size = 0; /* that the file has so far */
+
     for (uint64_t done = 0; done < e->st.size;) {
         uint64_t left = e->st.size - done;
         size_t n = left < CONTENT_CHUNK ? (size_t)left : CONTENT_CHUNK;
@@ -262,11 +264,13 @@ static int write_content(struct work *w, int fd, const struct entry *e, struct e
                 end += n - end < HOLE ? n - end : HOLE;
             if (end > at && sys_pwrite(fd, bytes + at, end - at, done + at, e->path))
                 return error_file(err, STEP_WRITE, errno, e->path);
+            if (end > at)
+                size = done + end;
             at = end < n ? end + HOLE : n;
         }
         done += n;
     }
-    if (sys_ftruncate(fd, e->st.size, e->path))
+    if (size < e->st.size && sys_ftruncate(fd, e->st.size, e->path))
         return error_file(err, STEP_WRITE, errno, e->path);
     return 0;
 }
