@@ -420,20 +420,22 @@ static int hex_value(char c)
 /* Digits of the given base up to `end`, which must follow; moves *p behind it. */
 static bool read_number(char **p, char end, unsigned base, uint64_t max, uint64_t *ret)
 {
-    uint64_t value = 0, most = (UINT64_MAX - 15) / base;
-    char *start = *p;
+    uint64_t value = 0;
+    char *start = *p, *c = start;
 
-    for (; **p != end; (*p)++) {
-        int digit = hex_value(**p);
+    for (; *c != end; c++) {
+        unsigned digit = (unsigned)(*c - '0');
 
-        if (digit < 0 || (unsigned)digit >= base || value > most)
+        if (digit > 9)
+            digit = (unsigned)hex_value(*c);
+        if (digit >= base || __builtin_mul_overflow(value, base, &value) ||
+            __builtin_add_overflow(value, digit, &value))
             return false;
-        value = value * base + (unsigned)digit;
     }
     /* Exactly as written: no leading zeros but in fields of fixed width. */
-    if (*p == start || (*start == '0' && *p - start > 1 && base != 16) || value > max)
+    if (c == start || (*start == '0' && c - start > 1 && base != 16) || value > max)
         return false;
-    (*p)++;
+    *p = c + 1;
     *ret = value;
     return true;
 }
@@ -451,29 +453,34 @@ static bool read_u32(char **p, char end, unsigned base, uint64_t max, uint32_t *
 static bool read_stamp(char **p, char end, struct stamp *ret)
 {
     bool negative = **p == '-';
-    uint64_t sec, nsec = 0;
+    uint64_t sec;
+    uint32_t nsec = 0;
+    char *c;
 
     *p += negative;
     if (!read_number(p, '.', 10, (uint64_t)INT64_MAX + negative, &sec) || (negative && !sec))
         return false;
-    for (int i = 0; i < 9; i++, (*p)++) {
-        if (**p < '0' || **p > '9')
+    for (c = *p; c < *p + 9; c++) {
+        if (*c < '0' || *c > '9')
             return false;
-        nsec = nsec * 10 + (uint64_t)(**p - '0');
+        nsec = nsec * 10 + (uint32_t)(*c - '0');
     }
-    if (*(*p)++ != end)
+    if (*c != end)
         return false;
-    *ret = (struct stamp){ (int64_t)(negative ? 0 - sec : sec), (uint32_t)nsec };
+    *p = c + 1;
+    *ret = (struct stamp){ (int64_t)(negative ? 0 - sec : sec), nsec };
     return true;
 }
 
 /* Undoes add_word() in place, up to `end`; the result has a NUL behind it. */
 static bool read_word(char **p, char end, char **ret, size_t *ret_len)
 {
-    char *in = *p, *out = *p;
+    char *in = *p, *out;
 
     *ret = *p;
-    for (; *in != end; in++, out++) {
+    while (*in != end && !must_escape((unsigned char)*in))
+        in++;
+    for (out = in; *in != end; in++, out++) {
         if (*in <= ' ' || *in >= 0x7f)
             return false;
         *out = *in;
@@ -524,11 +531,12 @@ static bool read_hex(char **p, char end, unsigned char *bytes, size_t n)
 
 static bool take(char **p, const char *key)
 {
-    size_t n = strlen(key);
+    char *c = *p;
 
-    if (strncmp(*p, key, n) != 0)
-        return false;
-    *p += n;
+    for (; *key; c++, key++)
+        if (*c != *key)
+            return false;
+    *p = c;
     return true;
 }
 

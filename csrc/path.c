@@ -15,17 +15,16 @@ bool path_valid(const char *path)
 {
     const char *part = path;
 
-    if (!*path || strlen(path) >= PATH_SIZE)
-        return false;
-    for (;;) {
-        size_t n = strcspn(part, "/");
+    for (const char *c = path;; c++) {
+        size_t n = (size_t)(c - part);
 
-        if (n == 0 || n > 255 || (n == 1 && part[0] == '.') ||
-            (n == 2 && part[0] == '.' && part[1] == '.'))
+        if (*c && *c != '/')
+            continue;
+        if (n == 0 || n > 255 || (part[0] == '.' && (n == 1 || (n == 2 && part[1] == '.'))))
             return false;
-        if (!part[n])
-            return true;
-        part += n + 1;
+        if (!*c)
+            return c - path < PATH_SIZE;
+        part = c + 1;
     }
 }
 
@@ -59,9 +58,10 @@ int path_compare(const char *a, const char *b)
 
 bool path_beneath(const char *path, const char *dir)
 {
-    size_t n = strlen(dir);
-
-    return !strncmp(path, dir, n) && (path[n] == '\0' || path[n] == '/');
+    for (; *dir; path++, dir++)
+        if (*path != *dir)
+            return false;
+    return *path == '\0' || *path == '/';
 }
 
 bool path_is_temp(const char *name)

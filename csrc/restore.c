@@ -248,6 +248,8 @@ static bool is_hole(const unsigned char *bytes, size_t n)
 
 static int write_content(struct work *w, int fd, const struct entry *e, struct error *err)
 {
+    uint64_t size = 0; /* that the file has so far */
+
     for (uint64_t done = 0; done < e->st.size;) {
         uint64_t left = e->st.size - done;
         size_t n = left < CONTENT_CHUNK ? (size_t)left : CONTENT_CHUNK;
@@ -262,11 +264,13 @@ static int write_content(struct work *w, int fd, const struct entry *e, struct e
                 end += n - end < HOLE ? n - end : HOLE;
             if (end > at && sys_pwrite(fd, bytes + at, end - at, done + at, e->path))
                 return error_file(err, STEP_WRITE, errno, e->path);
+            if (end > at)
+                size = done + end;
             at = end < n ? end + HOLE : n;
         }
         done += n;
     }
-    if (sys_ftruncate(fd, e->st.size, e->path))
+    if (size < e->st.size && sys_ftruncate(fd, e->st.size, e->path))
         return error_file(err, STEP_WRITE, errno, e->path);
     return 0;
 }
@@ -467,12 +471,12 @@ static int make_link(struct work *w, const struct entry *e, const struct entry *
 static void restore_links(struct work *w)
 {
     struct listing *saved = w->r->saved;
+    struct error one;
 
     for (size_t i = 0; i < saved->count; i++) {
-        struct error one = { 0 };
-
         if (!w->rewrite[i] || w->source[i] == i || w->rewrite[w->source[i]])
             continue;
+        error_clear(&one);
         if (make_link(w, &saved->entry[i], &saved->entry[w->source[i]], &one))
             failed(w, &one);
         made_anew(w, &saved->entry[i]);
@@ -533,12 +537,12 @@ static void restore_files(struct work *w)
 static void count_unlinked(struct work *w)
 {
     struct listing *saved = w->r->saved;
+    struct error one;
 
     for (size_t i = 0; i < saved->count; i++) {
-        struct error one = { 0 };
-
         if (!w->rewrite[i] || w->source[i] == i)
             continue;
+        error_clear(&one);
         error_set(&one, NCF_EFILE, STEP_LINK, 0, saved->entry[i].path);
         failed(w, &one);
     }
@@ -593,14 +597,15 @@ static void restore_metadata(struct work *w)
 static void restore_flags(struct work *w)
 {
     struct listing *saved = w->r->saved;
+    struct error one;
 
     for (size_t i = 0; i < saved->count; i++) {
         const struct entry *e = &saved->entry[i];
-        struct error one = { 0 };
         AUTO_CLOSE fd = -1;
 
         if (!w->made[i].ino || w->rewrite[i])
             continue;
+        error_clear(&one);
         fd = open_same(w, e, w->made[i], &one);
         if (fd >= 0 && sys_setflags(fd, e->st.flags, e->path))
             error_file(&one, STEP_SET_FLAGS, errno, e->path);
@@ -755,9 +760,11 @@ static void rewrite_locked(struct work *w)
     for (size_t i = 0; i < saved->count; i++)
         w->source[saved->entry[i].link] |= w->rewrite[i];
     for (size_t i = 0; i < saved->count; i++) {
-        const struct entry *live = listing_find(w->r->live, saved->entry[i].path);
+        const struct entry *live = w->source[saved->entry[i].link]
+                                       ? listing_find(w->r->live, saved->entry[i].path)
+                                       : NULL;
 
-        if (w->source[saved->entry[i].link] && live && live->st.flags & FLAGS_LOCKING)
+        if (live && live->st.flags & FLAGS_LOCKING)
             w->rewrite[i] = true;
     }
 }

@@ -156,7 +156,10 @@ int scope_add(struct scope *s, const char *text, bool exclude, struct error *err
         return error_set(err, NCF_EFILE, STEP_PATTERN, 0, text);
     if (pattern_split(s, &p, err))
         return -1;
+    p.excluding = s->excluding;
     s->pattern[s->count++] = p;
+    if (exclude)
+        s->excluding = s->count;
     return 0;
 }
 
@@ -336,10 +339,13 @@ static bool pattern_takes(const struct pattern *p, const char *path, size_t len)
 bool scope_excludes(const struct scope *s, const char *path)
 {
     size_t len = strlen(path);
+    const struct pattern *p;
 
-    for (size_t i = 0; i < s->count; i++)
-        if (s->pattern[i].exclude && pattern_takes(&s->pattern[i], path, len))
+    for (size_t i = s->excluding; i > 0; i = p->excluding) {
+        p = &s->pattern[i - 1];
+        if (pattern_takes(p, path, len))
             return true;
+    }
     return false;
 }
 

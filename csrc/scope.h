@@ -19,11 +19,13 @@ struct pattern {
     size_t plain;       /* length of the text up to its first wildcard */
     char last;          /* the byte that what it takes ends in, or 0 */
     const char **part;
+    size_t excluding; /* of an excluding one: the same of those before it */
 };
 
 struct scope {
     struct pattern *pattern;
     size_t count, room;
+    size_t excluding; /* one behind the last that excludes, 0 if none does */
     struct arena memory;
 };
 
