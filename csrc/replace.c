@@ -20,6 +20,7 @@ enum { TRIES = 5, PAUSE_MS = 20 };
 static const char NOT_TOUCHED[] = "no configuration file was touched, the snapshot is kept: "
                                   "run rollback again when the cause is mended";
 static const char NOT_KEPT[] = "the disk is full: the replaced files could not be kept";
+static const char NOT_READ[] = "could not be read, so it was replaced without being kept";
 static const char PARTLY[] = "what could be restored was; the change stays open, "
                              "run rollback again when the cause is mended";
 
@@ -71,8 +72,8 @@ static int list_discarded(struct listing *l, const struct listing *live,
     return listing_find_links(l, err);
 }
 
-static int keep_discarded(const struct replacement *r, const struct listing *live,
-                          const struct differences *d, struct error *err)
+static int keep_readable(const struct replacement *r, const struct listing *live,
+                         const struct differences *d, struct error *err)
 {
     AUTO_LISTING files = { 0 };
     AUTO_DISCARDED before = { 0 };
@@ -93,6 +94,33 @@ static int keep_discarded(const struct replacement *r, const struct listing *liv
     return 0;
 }
 
+/* What the disk does not give back is left out, or one bad sector would keep the host out of reach. */
+static bool leave_out(const struct replacement *r, struct differences *d, const struct error *err)
+{
+    if (err->sys != EIO && err->sys != EBADMSG && err->sys != EUCLEAN)
+        return false;
+    for (size_t i = 0; i < d->count; i++) {
+        struct difference *it = &d->item[i];
+
+        if (!it->live || it->unreadable || strcmp(it->live->path, err->path) != 0)
+            continue;
+        result_notice(r->ret, err->path, NOT_READ);
+        return it->unreadable = true;
+    }
+    return false;
+}
+
+static int keep_discarded(const struct replacement *r, const struct listing *live,
+                          struct differences *d, struct error *err)
+{
+    while (keep_readable(r, live, d, err)) {
+        if (!leave_out(r, d, err))
+            return -1;
+        error_clear(err);
+    }
+    return 0;
+}
+
 static bool no_room(const struct error *err)
 {
     return err->sys == ENOSPC || err->sys == EDQUOT;
@@ -100,7 +128,7 @@ static bool no_room(const struct error *err)
 
 /* Reaching the host goes before keeping what made it unreachable, but only when there is no room. */
 static int keep_discarded_if_room(const struct replacement *r, const struct listing *live,
-                                  const struct differences *d, struct error *err)
+                                  struct differences *d, struct error *err)
 {
     if (keep_discarded(r, live, d, err) == 0)
         return 0;
@@ -143,8 +171,7 @@ static void count(const struct replacement *r, const struct differences *d)
         if (d->item[i].quiet)
             continue;
         if (d->item[i].unreadable)
-            result_notice(ret, d->item[i].live->path,
-                   "could not be read, so it was replaced without being kept");
+            result_notice(ret, d->item[i].live->path, NOT_READ);
         if (d->item[i].saved && d->item[i].saved->type == 's') {
             result_notice(ret, d->item[i].saved->path,
                    "was a device, socket or FIFO, which start does not save: it is left as it is");

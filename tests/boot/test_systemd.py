@@ -163,9 +163,12 @@ files
 sync
 """
 
-MENDED = """
+EVIDENCE = """
 section evidence
 ls -1A /var/lib/netcf
+"""
+
+MENDED = """
 section mended
 umount $interfaces
 sed -i /bind,ro/d /etc/fstab
@@ -200,7 +203,11 @@ def boots(guest: Machine) -> dict[str, Boot]:
     done["halfway"] = Boot("", "\n".join(many(guest)), 0)
     done["after two cuts"] = guest.boot("report\n", line=LINE)
     done["second"] = guest.boot(UP.replace("wait", "#") + FAILS, line=LINE)
-    done["fails"] = guest.boot(UP + MENDED, line=LINE)
+    root, var = guest.disks
+    snapshot = machine.sector_of_file(var, "/lib/netcf/network-snapshot.tar")
+    done["bad snapshot"] = guest.boot(UP.replace("wait", "#") + EVIDENCE, line=LINE, bad={var: snapshot})
+    file = machine.sector_of_file(root, "/etc/netplan/eth0.yaml")
+    done["fails"] = guest.boot(UP + EVIDENCE + MENDED, line=LINE, bad={root: file})
     done["tries again"] = guest.boot("report\n", line=LINE)
     done["masked"] = guest.boot("report\n", line=LINE + " systemd.mask=networking-config.service")
     return done
@@ -356,6 +363,28 @@ def test_a_second_boot_does_nothing(boots: dict[str, Boot]) -> None:
     assert not [line for line in second.section("journal") if "networking-config:" in line]
 
 
+def test_a_snapshot_with_a_bad_sector(boots: dict[str, Boot]) -> None:
+    """The boot goes on, the unit has failed, console and journal say why; nothing was touched, and it is kept."""
+    boot = boots["bad snapshot"]
+    assert "I/O error, dev vdc" in boot.console
+    assert boot.section("files") == boots["second"].section("wrong")
+    assert boot.section("unit") == ["ExecMainStatus=1", "ActiveState=failed"]
+    assert "network-snapshot.tar" in boot.section("evidence")
+    [line] = [line for line in boot.section("journal") if line.startswith("networking-config: ")]
+    assert "network-snapshot.tar: I/O error; no configuration file was touched, the snapshot is kept" in line
+    assert line in boot.console
+
+
+def test_a_wrong_file_with_a_bad_sector(boots: dict[str, Boot]) -> None:
+    """With the snapshot readable again, it is replaced without being kept, and the address is the old one."""
+    boot = boots["fails"]
+    assert "I/O error, dev vda" in boot.console
+    assert "eth0 10.0.0.1/24" in boot.section("addresses")
+    note = "networking-config: note: etc/netplan/eth0.yaml: could not be read, so it was replaced without being kept"
+    assert note in boot.section("journal")
+    assert note in boot.console
+
+
 def test_a_file_that_cannot_be_restored(boots: dict[str, Boot]) -> None:
     """What can be restored is, the rest is as it was; said at the console; the boot goes on."""
     right, wrong = (boots["second"].section(name) for name in ("files", "wrong"))
@@ -364,7 +393,7 @@ def test_a_file_that_cannot_be_restored(boots: dict[str, Boot]) -> None:
     assert boot.section("unit") == ["ExecMainStatus=1", "ActiveState=failed"]
     assert "eth0 10.0.0.1/24" in boot.section("addresses")
     assert "network-snapshot.tar" in boot.section("evidence")
-    [line] = [line for line in boot.section("journal") if line.startswith("networking-config: ")]
+    [line] = [line for line in boot.section("journal") if line.startswith("networking-config: start")]
     assert "etc/network/interfaces.d/many100: Read-only file system" in line
     assert line in boot.console
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,34 @@ def count(helper: Helper, core: Core, directory: Path, operation: operations.Ope
     name = {"start": "change-begin", "commit": "change-commit", "rollback": "start"}[operation.name]
     _, calls = trace.helper(helper.path, ["--root", world.root, name], directory)
     return len([row for row in calls if row.name == call])
+
+
+@pytest.mark.parametrize("how", ["same size", "other size", "added"])
+def test_a_live_file_that_the_disk_does_not_give_back(helper: Helper, root: Path, how: str) -> None:
+    """It is replaced like the others, only not kept; and that is said by name."""
+    before = tree.realistic(root)
+    helper.run("change-begin", root=root, check=True)
+    tree.lock_out(root)
+    file = root / ("etc/network/interfaces.d/new" if how == "added" else "etc/network/interfaces")
+    file.parent.mkdir(exist_ok=True)
+    content = b"" if how == "added" else file.read_bytes()
+    file.write_bytes(content[:-1] + b"X" * (1 if how == "same size" else 9))
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed")
+    done = subprocess.run(
+        [strace, "-qq", "-o", "/dev/null", "-P", file, "-e", "inject=read:error=EIO:when=1", helper.path]
+        + ["--root", root, "start"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    path = file.relative_to(root)
+    assert done.returncode == DONE, done.stderr
+    assert f"note: {path}: could not be read, so it was replaced without being kept" in done.stdout + done.stderr
+    assert tree.differences(before, tree.capture(root)) == []
+    [kept] = (root / "var/lib/netcf").glob("network-rollback-*.tar")
+    with tarfile.open(kept) as archive:
+        assert archive.getnames()
+        assert str(path) not in archive.getnames()
 
 
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])

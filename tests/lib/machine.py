@@ -68,19 +68,38 @@ def disk(image: Path, size: int, tree: Path | None = None) -> None:
     subprocess.run([*command, str(image), str(size // 1024)], check=True)
 
 
-def files_of_disk(image: Path, directory: str, where: Path) -> Path:
-    """A directory of the file system in an image as the next boot will find it, copied out."""
+@contextmanager
+def as_the_next_boot(image: Path) -> Iterator[Path]:
+    """A copy of an image, its journal replayed as mounting will do it."""
     need("e2fsck", "debugfs")
-    copy, out = where / "copy.img", where / "copy"
-    out.mkdir()
+    copy = image.with_suffix(".copy")
     subprocess.run(["cp", "--sparse=always", image, copy], check=True)
-    # Replays the journal, as mounting does; 1: it had something to do.
+    # 1: it had something to do.
     checked = subprocess.run([find("e2fsck"), "-fy", copy], capture_output=True, check=False)
     assert checked.returncode in (0, 1), checked.stdout
-    request = f"rdump {directory} {out}"
-    subprocess.run([find("debugfs"), "-R", request, copy], capture_output=True, check=True)
-    copy.unlink()
+    try:
+        yield copy
+    finally:
+        copy.unlink()
+
+
+def files_of_disk(image: Path, directory: str, where: Path) -> Path:
+    """A directory of the file system in an image as the next boot will find it, copied out."""
+    out = where / "copy"
+    out.mkdir()
+    with as_the_next_boot(image) as copy:
+        subprocess.run([find("debugfs"), "-R", f"rdump {directory} {out}", copy], capture_output=True, check=True)
     return out / Path(directory).name
+
+
+def sector_of_file(image: Path, file: str) -> int:
+    """Where the content of a file begins in an image."""
+    with as_the_next_boot(image) as copy:
+        blocks = subprocess.run([find("debugfs"), "-R", f"blocks {file}", copy], capture_output=True, text=True, check=True)
+    with open(image, "rb") as disk:
+        disk.seek(1024 + 24)  # of the superblock: how much larger than 1 KiB a block is
+        shift = int.from_bytes(disk.read(4), "little")
+    return int(blocks.stdout.split()[0]) * (1024 << shift) // 512
 
 
 def free_port() -> int:
@@ -155,13 +174,14 @@ class Machine:
 
     def boot(
         self, job: str, *, line: str = "", until: str = "== end\n", slow: str = "", then: float = 0,
-        initrd: Path | None = None, clock: str = "utc", network_root: bool = False,
+        initrd: Path | None = None, clock: str = "utc", network_root: bool = False, bad: dict[Path, int] | None = None,
     ) -> Boot:
         """Power on; cut the power when the report, or the console, contains `until`.
 
         The guest finds `job` on its second disk.  `slow` throttles the first one,
         `clock` is what its hardware clock says at first.  With `network_root` the
         first disk is an empty one, and the root is served by nbd, at $nbd in `line`.
+        `bad` is a sector of an image that can't be read.
         """
         self.count += 1
         console, report, script = (self.place / f"{self.count}.{name}" for name in ("console", "report", "job"))
@@ -175,16 +195,21 @@ class Machine:
             port = free_port()
             # This machine as the guest's network sees it.
             line = line.replace("$nbd", f"10.0.2.2:{port}/root")
+        # On a busy machine an emulated timer is too slow for the kernel's check of it.
         command = [
             find("qemu-system-x86_64"), "-accel", "tcg", "-cpu", "max", "-m", "512", "-nodefaults",
             "-display", "none", "-kernel", self.kernel, "-initrd", initrd or self.initrd, "-rtc", f"base={clock}",
-            "-append", f"console=ttyS0 panic=-1 root=/dev/vda ro trace_event=sched:sched_process_exec {line}",
+            "-append", f"console=ttyS0 panic=-1 no_timer_check root=/dev/vda ro trace_event=sched:sched_process_exec {line}",
             "-serial", f"file:{console}", "-serial", f"file:{report}",
             "-netdev", f"user,id=net,restrict={'off' if network_root else 'on'}", "-device", "virtio-net-pci,netdev=net,mac=52:54:00:00:00:01",
         ]  # fmt: skip
         for number, image in enumerate([first, script, *self.disks[1:]]):
             throttle = f",throttling.iops-write={slow}" if slow and number == 0 else ""
-            command += ["-drive", f"file={image},format=raw,if=virtio,discard=unmap{throttle}"]
+            file = f"file={image}"
+            if bad and image in bad:
+                error = f"event=none,file.inject-error.0.iotype=read,file.inject-error.0.sector={bad[image]}"
+                file = f"file.driver=blkdebug,file.image.driver=file,file.image.filename={image},file.inject-error.0.{error}"
+            command += ["-drive", f"{file},format=raw,if=virtio,discard=unmap{throttle}"]
         started = time.monotonic()
         with ExitStack() as stack:
             if network_root:
