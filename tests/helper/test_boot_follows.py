@@ -1,7 +1,7 @@
 """What a boot does besides files: what udev, netplan and ifupdown made of the replaced ones follows.
 
-In a root of its own, in which recorders stand in for udevadm, systemctl, reboot, ifdown and
-netplan's generator: the real ones restart machines, in tests/boot.
+In a root of its own, in which recorders stand in for udevadm, systemctl, reboot and ifdown:
+the real ones restart machines, in tests/boot.
 """
 
 from __future__ import annotations
@@ -26,10 +26,9 @@ pytestmark = pytest.mark.root
 LINK = "etc/systemd/network/10-lan.link"
 NETPLAN = "etc/netplan/01.yaml"
 INTERFACES = "etc/network/interfaces"
-GENERATOR = "usr/lib/netplan/generate"
-GENERATED = "run/systemd/network/10-netplan-lan.link"
 RECORDER = '#!/bin/sh\necho "${0##*/} $*" >>/ran\n'
 UDEV = ["udevadm control --reload", "udevadm trigger --subsystem-match=net --action=add"]
+GENERATORS = ["systemctl daemon-reload", "systemctl --no-block start multi-user.target"]
 IFDOWN = "ifdown --allow=hotplug --all --exclude=lo --force"
 AGAIN = "interfaces have their names from the replaced files: booting again"
 
@@ -106,6 +105,13 @@ def host(products: Products, tmp_path: Path) -> Host:
     return made
 
 
+@pytest.fixture
+def systemd(host: Host) -> Host:
+    """The same, where systemd runs."""
+    (host.root / "run/systemd/system").mkdir(parents=True)
+    return host
+
+
 def test_a_name_from_the_replaced_files_is_booted_away(host: Host) -> None:
     """udev is asked again with the old files, and since it takes no name away, the host boots again."""
     host.change(LINK)
@@ -114,12 +120,11 @@ def test_a_name_from_the_replaced_files_is_booted_away(host: Host) -> None:
     assert (host.root / LINK).read_text() == "old\n"
 
 
-def test_systemd_boots_again_by_itself(host: Host) -> None:
+def test_systemd_boots_again_by_itself(systemd: Host) -> None:
     """Where systemd runs it is asked to."""
-    host.change(LINK)
-    (host.root / "run/systemd/system").mkdir(parents=True)
-    assert AGAIN in host.boot()
-    assert host.ran() == [*UDEV, "systemctl --no-block reboot"]
+    systemd.change(LINK)
+    assert AGAIN in systemd.boot()
+    assert systemd.ran() == [*UDEV, "systemctl --no-block reboot"]
 
 
 def test_no_second_boot_where_the_state_would_be_the_same_again(host: Host) -> None:
@@ -163,33 +168,42 @@ def test_other_files_name_nothing(host: Host) -> None:
     assert host.ran() == []
 
 
-@pytest.mark.parametrize("place", ["usr/libexec/netplan", "usr/lib/netplan", "lib/netplan"])
-def test_what_netplan_generates_may_name(host: Host, place: str) -> None:
-    """Its generator runs again, and the host boots again if the .link files are others then."""
-    host.program(f"{place}/generate", f"echo old >/{GENERATED}")
-    host.write(GENERATED, "new\n")
-    host.change(NETPLAN)
-    assert AGAIN in host.boot()
-    assert host.ran() == ["generate ", *UDEV, "reboot -f"]
+@pytest.mark.parametrize("file", ["systemd/network/10-netplan-lan.link", "udev/rules.d/99-netplan-lan.rules"])
+def test_what_netplan_generates_may_name(systemd: Host, file: str) -> None:
+    """systemd runs the generators again, and boots again if they name interfaces otherwise then."""
+    systemd.program("usr/sbin/systemctl", f"[ $1 != daemon-reload ] || echo old >/run/{file}")
+    systemd.write(f"run/{file}", "new\n")
+    systemd.change(NETPLAN)
+    assert AGAIN in systemd.boot()
+    assert systemd.ran() == [*GENERATORS, *UDEV, "systemctl --no-block reboot"]
 
 
-def test_generated_names_that_stay_are_no_reason(host: Host) -> None:
-    """Neither for .link files that come out the same, nor for what can't be read or is none."""
-    host.program(GENERATOR, "echo changed >/run/systemd/network/10-netplan-lan.network")
-    host.write(GENERATED, "same\n")
-    host.write("run/udev/rules.d/99-netplan-lan.rules", "same\n")
-    (host.root / "run/systemd/network/a.link").symlink_to("nowhere")
-    (host.root / "run/systemd/network/b.link").mkdir()
-    host.change(NETPLAN)
-    assert AGAIN not in host.boot()
-    assert host.ran() == ["generate ", *UDEV]
+def test_generated_names_that_stay_are_no_reason(systemd: Host) -> None:
+    """Neither are other generated files, nor what can't be read."""
+    generated = "/run/systemd/network/a.network /run/udev/rules.d/90-netplan.rules"
+    systemd.program("usr/sbin/systemctl", f"for file in {generated}; do echo changed >$file; done")
+    systemd.write("run/systemd/network/10-netplan-lan.link", "same\n")
+    systemd.write("run/udev/rules.d/99-netplan-lan.rules", "same\n")
+    (systemd.root / "run/systemd/network/a.link").symlink_to("nowhere")
+    (systemd.root / "run/systemd/network/b.link").mkdir()
+    systemd.change(NETPLAN)
+    assert AGAIN not in systemd.boot()
+    assert systemd.ran() == [*GENERATORS, *UDEV]
 
 
-def test_netplan_without_its_generator(host: Host) -> None:
-    """Where netplan is not installed its files make nothing."""
+def test_without_systemd_no_generator_runs(host: Host) -> None:
+    """netplan's files then make nothing before netplan itself is run."""
     host.change(NETPLAN)
     host.boot()
     assert host.ran() == UDEV
+
+
+def test_programs_that_are_not_there_are_not_needed(systemd: Host) -> None:
+    """Where a program is missing, what it would do is nobody's wish."""
+    (systemd.root / "usr/sbin/udevadm").unlink()
+    systemd.change(NETPLAN)
+    systemd.boot()
+    assert systemd.ran() == GENERATORS
 
 
 def test_hotplug_was_faster(host: Host) -> None:
@@ -201,13 +215,12 @@ def test_hotplug_was_faster(host: Host) -> None:
     assert host.ran() == [IFDOWN, "# new", *UDEV]
 
 
-def test_with_systemd_hotplug_waits(host: Host) -> None:
+def test_with_systemd_hotplug_waits(systemd: Host) -> None:
     """There udev only asks for a unit, which waits for the helper."""
-    (host.root / "run/systemd/system").mkdir(parents=True)
-    host.write("run/network/ifstate", "lo=lo\n")
-    host.change(INTERFACES, "# old\n", "# new\n")
-    host.boot()
-    assert host.ran() == UDEV
+    systemd.write("run/network/ifstate", "lo=lo\n")
+    systemd.change(INTERFACES, "# old\n", "# new\n")
+    systemd.boot()
+    assert systemd.ran() == UDEV
 
 
 def test_a_damaged_snapshot_runs_nothing(host: Host) -> None:

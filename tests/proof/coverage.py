@@ -55,7 +55,7 @@ def run_tests(directory: Path) -> int:
         [sys.executable, "-m", "pytest", "-q", f"-n{WORKERS}", "-p", "lib.instrumented", *ignored, "-k", LOOPS,
          f"--basetemp={directory}/tmp", *(f"tests/{name}" for name in RUN)],
         cwd=REPO, check=False,
-        env={**os.environ, "NCF_BUILD_DIR": str(directory), "PYTHONPATH": str(REPO / "tests")},
+        env={**os.environ, "HELPER_CC": "gcc", "NCF_BUILD_DIR": str(directory), "PYTHONPATH": str(REPO / "tests")},
     ).returncode  # fmt: skip
 
 

@@ -42,7 +42,7 @@ def run_tests(directory: Path, arguments: list[str]) -> int:
         [sys.executable, "-m", "pytest", "-q", "-p", "lib.sanitized", f"--basetemp={directory}/tmp",
          *(arguments or [f"tests/{name}" for name in RUN])],
         cwd=REPO, check=False,
-        env={**os.environ, "NCF_BUILD_DIR": str(directory), "PYTHONPATH": str(REPO / "tests"),
+        env={**os.environ, "HELPER_CC": "gcc", "NCF_BUILD_DIR": str(directory), "PYTHONPATH": str(REPO / "tests"),
              "NCF_ASAN": runtime.stdout.strip()},
     ).returncode  # fmt: skip
 
