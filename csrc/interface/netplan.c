@@ -512,17 +512,13 @@ static bool goes_up(const struct work *w, const char *name)
 
 static void networkd_follows(struct work *w, const struct links *left)
 {
-    static const char *const reload[] = { "reload", NULL }, *const again[] = { "reconfigure", NULL };
+    static const char *const again[] = { "reconfigure", NULL };
 
-    work_run(w, "networkctl", reload, NULL);
-    /* It may have heard of that before the kernel told it that a device is gone. */
-    if (!work_devices_are_there(w))
-        work_run(w, "networkctl", reload, NULL);
+    networkd_reload(w);
     /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
     for (size_t i = 0; i < left->count; i++)
-        if (goes_up(w, left->link[i].name) &&
-            work_run(w, "networkctl", again, left->link[i].name))
-            work_done(w, left->link[i].name, DONE_UP);
+        if (goes_up(w, left->link[i].name))
+            work_up(w, left->link[i].name, "networkctl", again, left->link[i].name);
 }
 
 static bool profile_goes_up(const struct work *w, const struct move *m)
@@ -545,8 +541,8 @@ static void networkmanager_follows(struct work *w)
         const char *const up[] = { "connection", "up", "id", NULL };
 
         snprintf(id, sizeof(id), NM_PREFIX "%s", m->handle);
-        if (profile_goes_up(w, m) && work_run(w, "nmcli", up, id))
-            work_done(w, m->name, DONE_UP);
+        if (profile_goes_up(w, m))
+            work_up(w, m->name, "nmcli", up, id);
     }
 }
 
