@@ -238,8 +238,9 @@ static struct engine_finding *add_finding(struct engine *e, const char *name, co
 void work_done(struct work *w, const char *name, unsigned done)
 {
     const struct move *m = plan_find(&w->plan, name);
-    struct engine_finding *f = add_finding(w->engine, name, w->stack->name,
-                                           m && m->change != PLAN_SAME ? m->change : PLAN_BY_HAND);
+    struct engine_finding *f =
+        add_finding(w->engine, m && scope_part_is_wild(name) ? m->handle : name, w->stack->name,
+                    m && m->change != PLAN_SAME ? m->change : PLAN_BY_HAND);
 
     if (f)
         f->done |= done;

@@ -37,7 +37,7 @@ struct alias {
 struct parser {
     struct model *model;
     struct alias *alias;
-    size_t aliases, room;
+    size_t aliases, room, any;
     struct xxh64 common; /* what is said about no interface in particular counts for all */
 };
 
@@ -72,9 +72,11 @@ static bool makes_device(const struct yaml *y)
 
 static void add_alias(struct parser *p, const struct yaml *y)
 {
+    /* Any interface, by a name that no other such id has. */
+    static const char any[] = "****************";
     struct alias a = { .kind = ALIAS_ANY, .at = p->aliases };
-    const char *name = "*";
-    size_t len = 1;
+    const char *name = any;
+    size_t len = 1 + p->any % (sizeof(any) - 1);
     void *array = p->alias;
 
     if (key_is(y, OPTION, "set-name"))
@@ -83,6 +85,8 @@ static void add_alias(struct parser *p, const struct yaml *y)
         return;
     else if (key_is(y, BELOW, "name"))
         a.kind = ALIAS_MATCH;
+    else
+        p->any++;
     if (a.kind != ALIAS_ANY) {
         name = y->value;
         len = y->value_len;
@@ -526,7 +530,9 @@ static bool profile_goes_up(const struct work *w, const struct move *m)
     char path[PATH_SIZE];
 
     snprintf(path, sizeof(path), "%s/" NM_PREFIX "%s.nmconnection", NM_GENERATED, m->handle);
-    return m->was && m->change != PLAN_SAME && work_was_up(w, m->name) && sys_exists(path);
+    /* NetworkManager knows where one goes that matches by something else than a name. */
+    return m->was && m->change != PLAN_SAME &&
+           (scope_part_is_wild(m->name) || work_was_up(w, m->name)) && sys_exists(path);
 }
 
 /* Its profiles are known by a name that netplan gives: their UUID is made of their path. */
