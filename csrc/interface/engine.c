@@ -14,15 +14,15 @@
 
 enum { FILE_MAX = 1024 * 1024, AT_ONCE = 16, ARGUMENTS = 16, POLL_MS = 50, POLL_MIN_MS = 2, SYNC_WAIT_MS = 1000, DEVICES_MS = 500 };
 
-/* Adding a stack is its file and one line here. */
+/* Adding a stack is its file and one line here: netplan's before those that follow what it makes. */
 const struct stack *const stacks[ENGINE_STACKS_MAX + 1] = {
     &stack_ifupdown,
     &stack_ifupdown2,
     &stack_ifupdown_ng,
-    &stack_networkd,
     &stack_networkscripts,
     &stack_networkscripts_beside,
     &stack_netplan,
+    &stack_networkd,
     &stack_networkmanager,
     &stack_networkmanager_ifcfg,
     NULL,
@@ -238,8 +238,9 @@ static struct engine_finding *add_finding(struct engine *e, const char *name, co
 void work_done(struct work *w, const char *name, unsigned done)
 {
     const struct move *m = plan_find(&w->plan, name);
-    struct engine_finding *f = add_finding(w->engine, name, w->stack->name,
-                                           m && m->change != PLAN_SAME ? m->change : PLAN_BY_HAND);
+    struct engine_finding *f =
+        add_finding(w->engine, m && scope_part_is_wild(name) ? m->handle : name, w->stack->name,
+                    m && m->change != PLAN_SAME ? m->change : PLAN_BY_HAND);
 
     if (f)
         f->done |= done;
@@ -249,17 +250,12 @@ static void keep(struct work *w, const char *program, const char *last,
                  const struct run_result *r)
 {
     struct buffer *said = &w->engine->said;
-    char how[64];
+    char how[64], line[RUN_OUTPUT_SIZE + 256];
 
     run_describe(r, how, sizeof(how));
-    buffer_text(said, said->len ? "\n" : "");
-    buffer_text(said, program);
-    buffer_text(said, last ? " " : "");
-    buffer_text(said, last ? last : "");
-    buffer_text(said, ": ");
-    buffer_text(said, how);
-    buffer_text(said, *r->output ? ": " : "");
-    buffer_text(said, r->output);
+    snprintf(line, sizeof(line), "%s%s%s%s: %s%s%s", said->len ? "\n" : "", program,
+             last ? " " : "", last ? last : "", how, *r->output ? ": " : "", r->output);
+    buffer_text(said, line);
 }
 
 /* PROGRAM WORDS LAST, by its absolute path. */
@@ -301,6 +297,13 @@ bool work_run(struct work *w, const char *program, const char *const *words, con
 
     w->reloaded = w->reloaded || (good && !last);
     return good;
+}
+
+void work_up(struct work *w, const char *name, const char *program, const char *const *words,
+             const char *last)
+{
+    if (work_run(w, program, words, last))
+        work_done(w, name, DONE_UP);
 }
 
 /* Down goes by the present files, and where that failed, as up, by those of the start. */
@@ -374,8 +377,8 @@ void work_run_by_hand(struct work *w, const char *program, const char *const *wo
 
         link_lacks(was, links_find(w->present, was->name), lacks, sizeof(lacks));
         if (was->up && (*lacks || w->all) && model_covers(&w->was, was->name) &&
-            !files_changed(w, was->name) && work_run(w, program, words, was->name))
-            work_done(w, was->name, DONE_UP);
+            !files_changed(w, was->name))
+            work_up(w, was->name, program, words, was->name);
     }
 }
 

@@ -37,7 +37,7 @@ struct alias {
 struct parser {
     struct model *model;
     struct alias *alias;
-    size_t aliases, room;
+    size_t aliases, room, any;
     struct xxh64 common; /* what is said about no interface in particular counts for all */
 };
 
@@ -72,9 +72,11 @@ static bool makes_device(const struct yaml *y)
 
 static void add_alias(struct parser *p, const struct yaml *y)
 {
+    /* Any interface, by a name that no other such id has. */
+    static const char any[] = "****************";
     struct alias a = { .kind = ALIAS_ANY, .at = p->aliases };
-    const char *name = "*";
-    size_t len = 1;
+    const char *name = any;
+    size_t len = 1 + p->any % (sizeof(any) - 1);
     void *array = p->alias;
 
     if (key_is(y, OPTION, "set-name"))
@@ -83,6 +85,8 @@ static void add_alias(struct parser *p, const struct yaml *y)
         return;
     else if (key_is(y, BELOW, "name"))
         a.kind = ALIAS_MATCH;
+    else
+        p->any++;
     if (a.kind != ALIAS_ANY) {
         name = y->value;
         len = y->value_len;
@@ -512,17 +516,13 @@ static bool goes_up(const struct work *w, const char *name)
 
 static void networkd_follows(struct work *w, const struct links *left)
 {
-    static const char *const reload[] = { "reload", NULL }, *const again[] = { "reconfigure", NULL };
+    static const char *const again[] = { "reconfigure", NULL };
 
-    work_run(w, "networkctl", reload, NULL);
-    /* It may have heard of that before the kernel told it that a device is gone. */
-    if (!work_devices_are_there(w))
-        work_run(w, "networkctl", reload, NULL);
+    networkd_reload(w);
     /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
     for (size_t i = 0; i < left->count; i++)
-        if (goes_up(w, left->link[i].name) &&
-            work_run(w, "networkctl", again, left->link[i].name))
-            work_done(w, left->link[i].name, DONE_UP);
+        if (goes_up(w, left->link[i].name))
+            work_up(w, left->link[i].name, "networkctl", again, left->link[i].name);
 }
 
 static bool profile_goes_up(const struct work *w, const struct move *m)
@@ -530,7 +530,9 @@ static bool profile_goes_up(const struct work *w, const struct move *m)
     char path[PATH_SIZE];
 
     snprintf(path, sizeof(path), "%s/" NM_PREFIX "%s.nmconnection", NM_GENERATED, m->handle);
-    return m->was && m->change != PLAN_SAME && work_was_up(w, m->name) && sys_exists(path);
+    /* NetworkManager knows where one goes that matches by something else than a name. */
+    return m->was && m->change != PLAN_SAME &&
+           (scope_part_is_wild(m->name) || work_was_up(w, m->name)) && sys_exists(path);
 }
 
 /* Its profiles are known by a name that netplan gives: their UUID is made of their path. */
@@ -545,8 +547,8 @@ static void networkmanager_follows(struct work *w)
         const char *const up[] = { "connection", "up", "id", NULL };
 
         snprintf(id, sizeof(id), NM_PREFIX "%s", m->handle);
-        if (profile_goes_up(w, m) && work_run(w, "nmcli", up, id))
-            work_done(w, m->name, DONE_UP);
+        if (profile_goes_up(w, m))
+            work_up(w, m->name, "nmcli", up, id);
     }
 }
 

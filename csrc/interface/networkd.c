@@ -209,15 +209,22 @@ static bool goes_up(const struct work *w, const struct move *m)
            links_find(w->present, m->name) != NULL;
 }
 
-static void after(struct work *w)
+void networkd_reload(struct work *w)
 {
-    static const char *const reload[] = { "reload", NULL }, *const again[] = { "reconfigure", NULL };
-    static const char *const restart[] = { "try-restart", NULL };
+    static const char *const reload[] = { "reload", NULL };
 
     work_run(w, "networkctl", reload, NULL);
     /* It may have heard of that before the kernel told it that a device is gone. */
     if (!work_devices_are_there(w))
         work_run(w, "networkctl", reload, NULL);
+}
+
+static void after(struct work *w)
+{
+    static const char *const again[] = { "reconfigure", NULL };
+    static const char *const restart[] = { "try-restart", NULL };
+
+    networkd_reload(w);
     /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
     work_run_each(w, "networkctl", again, WORK_UP, goes_up);
     add_ports(w);

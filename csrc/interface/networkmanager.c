@@ -25,7 +25,8 @@
 
 #define DIRECTORY "etc/NetworkManager/system-connections"
 #define STATE "/run/NetworkManager/devices"
-enum { STATE_SIZE = 4096, STATE_PATH_SIZE = 64, RESOLVED_MAX = 1000, ASK_MS = 5000 };
+#define FOR_NOW "/run/NetworkManager/system-connections"
+enum { FILE_SIZE = 16384, STATE_PATH_SIZE = 64, RESOLVED_MAX = 1000, ASK_MS = 5000 };
 
 static bool is_its_file(const char *path)
 {
@@ -168,20 +169,22 @@ static void parse(const struct config *files, struct model *ret)
 
 /* ---- which profile is active ---- */
 
-static int state_of(const struct link *l, char path[STATE_PATH_SIZE])
+/* What NetworkManager wrote for itself; nothing where it can't be read. */
+static struct config_file read_file(int dir, const char *name, char text[FILE_SIZE])
 {
-    snprintf(path, STATE_PATH_SIZE, STATE "/%d", l->index);
-    return sys_openat(AT_FDCWD, path, O_RDONLY, 0);
+    AUTO_CLOSE fd = sys_openat(dir, name, O_RDONLY | O_NOFOLLOW, 0);
+    ssize_t n = fd < 0 ? 0 : sys_read(fd, text, FILE_SIZE, name);
+
+    return (struct config_file){ .path = name, .bytes = text, .len = n > 0 ? (size_t)n : 0 };
 }
 
 static void record_of(struct link *l)
 {
-    char path[STATE_PATH_SIZE], text[STATE_SIZE];
-    struct config_file f = { .path = path, .bytes = text };
-    AUTO_CLOSE fd = state_of(l, path);
-    ssize_t n = fd < 0 ? 0 : sys_read(fd, text, sizeof(text), path);
+    char path[STATE_PATH_SIZE], text[FILE_SIZE];
+    struct config_file f;
 
-    f.len = n > 0 ? (size_t)n : 0;
+    snprintf(path, sizeof(path), STATE "/%d", l->index);
+    f = read_file(AT_FDCWD, path, text);
     for (struct ini i = ini_of(&f); ini_next(&i);)
         if (ini_is(&i, "device", "connection-uuid"))
             (void)link_set_profile(l, i.value, i.value_len);
@@ -276,23 +279,81 @@ static void choose(struct work *w)
     }
 }
 
+static void up_one(struct work *w, const struct move *m)
+{
+    const struct link *place = place_of(w, m);
+    const char *const words[] = { "connection", "up", "uuid", m->handle, place ? "ifname" : NULL,
+                                  NULL };
+
+    work_up(w, m->name, "nmcli", words, place ? place->name : NULL);
+}
+
 static void up(struct work *w)
 {
     static const char *const words[] = { "connection", "up", "uuid", NULL };
 
     work_run_each(w, "nmcli", words, WORK_UP, goes_up_by_itself);
+    for (size_t i = 0; i < w->plan.count; i++)
+        if (goes_up(w, &w->plan.move[i]) && place_of(w, &w->plan.move[i]))
+            up_one(w, &w->plan.move[i]);
+}
+
+static bool hides(const struct config_file *f, const char *uuid)
+{
+    bool same = false, hides_another = false;
+
+    for (struct ini i = ini_of(f); ini_next(&i);) {
+        same = same || (ini_is(&i, "connection", "uuid") && text_is(i.value, i.value_len, uuid));
+        hides_another = hides_another || ini_is(&i, ".nmmeta", "shadowed-storage");
+    }
+    return same && hides_another;
+}
+
+static bool remove_hiding(const char *uuid)
+{
+    AUTO_CLOSE dir = sys_openat(AT_FDCWD, FOR_NOW, O_RDONLY | O_DIRECTORY, 0);
+    char text[FILE_SIZE];
+    uint64_t entries[512];
+    const char *name;
+    ssize_t n;
+
+    while (dir >= 0 && (n = sys_getdents(dir, entries, sizeof(entries), FOR_NOW)) > 0)
+        for (size_t at = 0; (name = sys_dirent_next(entries, (size_t)n, &at));) {
+            struct config_file f = read_file(dir, name, text);
+
+            if (hides(&f, uuid))
+                return sys_unlinkat(dir, name, 0) == 0;
+        }
+    return false;
+}
+
+static const char *const reload[] = { "connection", "reload", NULL };
+
+/*
+ * A profile that was changed for the moment (nmcli --temporary) is in a file of its own, and
+ * came up instead of the restored one.  It may be of before the start: it goes only where
+ * something is still missing.
+ */
+static void uncover(struct work *w)
+{
+    AUTO_LINKS now = { 0 };
+
     for (size_t i = 0; i < w->plan.count; i++) {
         const struct move *m = &w->plan.move[i];
-        const char *const there[] = { "connection", "up", "uuid", m->handle, "ifname", NULL };
+        const struct link *was = goes_up(w, m) ? link_of(w->start, m) : NULL;
+        char lacks[256] = "";
 
-        if (goes_up(w, m) && place_of(w, m) && work_run(w, "nmcli", there, place_of(w, m)->name))
-            work_done(w, m->name, DONE_UP);
+        if (was)
+            link_lacks(was, links_find_now(&now, was->name), lacks, sizeof(lacks));
+        if (*lacks && remove_hiding(m->handle)) {
+            work_run(w, "nmcli", reload, NULL);
+            up_one(w, m);
+        }
     }
 }
 
 static void after(struct work *w)
 {
-    static const char *const reload[] = { "connection", "reload", NULL };
     static const char *const on[] = { "networking", "on", NULL };
     static const char *const down[] = { "connection", "down", "uuid", NULL };
     bool any = false;
@@ -306,6 +367,7 @@ static void after(struct work *w)
     if (any) /* what was active was so only while that was on */
         work_run(w, "nmcli", on, NULL);
     up(w);
+    uncover(w);
 }
 
 /* ---- with the plugin that reads Red Hat's ifcfg files ---- */

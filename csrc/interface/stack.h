@@ -58,6 +58,9 @@ bool work_was_up(const struct work *w, const char *name);
  * fails.  Without a last word it is for the whole stack.
  */
 bool work_run(struct work *w, const char *program, const char *const *words, const char *last);
+/* Runs it to bring up the interface NAME. */
+void work_up(struct work *w, const char *name, const char *program, const char *const *words,
+             const char *last);
 /*
  * Runs it for every move that `wanted` says, those of one level at once.  Down
  * goes from the highest level of the present to the lowest, up the other way by
@@ -84,5 +87,7 @@ bool work_devices_are_there(const struct work *w);
 void work_delete_devices(struct work *w, bool changed_too);
 /* Deletes one. */
 void work_delete(struct work *w, const struct link *there);
+/* Has systemd-networkd read its files again and make the devices that were up at the start. */
+void networkd_reload(struct work *w);
 
 #endif

@@ -143,13 +143,13 @@ def test_ids_become_the_names_of_the_kernel(parse: Parser) -> None:
     assert {n: u.handle for n, u in units.by_name.items()} == {
         "eth7": "lan",
         "en*": "pattern",
-        "*": "unknown",
+        "**": "unknown",
         "plain": "plain",
         "v1": "v1",
         "br0": "br0",
     }
     assert units.by_name["v1"].needs == ["eth7"]
-    assert units.by_name["br0"].needs == ["en*", "*", "plain"]
+    assert units.by_name["br0"].needs == ["en*", "**", "plain"]
 
 
 def test_files_are_joined(parse: Parser) -> None:

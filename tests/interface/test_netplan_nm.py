@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from interface import test_networkd
 from lib import debian, hosts
 from lib.build import Products
 from lib.hosts import Host
@@ -212,3 +213,59 @@ def test_bridge_of_the_start(host: Host, edit: str) -> None:
     host.run("ping", "-c1", "-w40", "192.0.2.1")
     assert host.default_routes() == [("192.0.2.1", "br0")]
     assert host.addresses("eth0") == []
+
+
+def by_address(host: Host, first: str = "203.0.113.2", second: str = "192.0.2.2") -> str:
+    """Two ids that match by the address of the hardware, and eth1."""
+    mac = {name: link["address"] for name, link in host.links().items()}
+    rows = {"first": ("eth2", first, ""), "second": ("eth0", second, ROUTE)}
+    return HEAD + ETH1 + "".join(
+        f"    {name}:\n      match: {{macaddress: '{mac[link]}'}}\n      addresses: [{address}/24]\n{more}"
+        for name, (link, address, more) in rows.items()
+    )
+
+
+def test_matched_by_hardware_address(host: Host) -> None:
+    """Each is activated again if its own profile changed, wherever NetworkManager finds it to belong."""
+    apply(host, by_address(host), "first", "second")
+    host.run("networking-config", "commit_config")
+    host.start()
+    apply(host, by_address(host, "203.0.113.99", "192.0.2.99"), "first", "second")
+    assert (host.addresses("eth2"), host.addresses("eth0")) == (["203.0.113.99/24"], ["192.0.2.99/24"])
+    with hosts.answering(host, "198.51.100.1"):
+        said = host.rollback()
+    assert (host.addresses("eth2"), host.addresses("eth0")) == (["203.0.113.2/24"], ["192.0.2.2/24"])
+    assert "  first (netplan): had been changed, up, reloaded\n  second (netplan): " in said
+    host.start()
+    apply(host, by_address(host, second="192.0.2.99"), "second")
+    with hosts.answering(host, "198.51.100.1"), hosts.answering(host, "203.0.113.1"):
+        said = host.rollback()
+    assert host.addresses("eth0") == ["192.0.2.2/24"] and host.default_routes() == [("192.0.2.1", "eth0")]
+    assert "first" not in said
+
+
+def test_two_renderers(host: Host, tmp_path: Path) -> None:
+    """One interface under networkd, others under NetworkManager: each is brought back by its own."""
+    other = "    eth2:\n      renderer: networkd\n      accept-ra: false\n      addresses: [203.0.113.2/24]\n"
+    host.run("networking-config", "commit_config")
+    with test_networkd.following(host, tmp_path / "networkd.log"):
+        apply(host, GOOD + other)
+        host.run("networkctl", "reload")
+        hosts.wait_for(lambda: host.addresses("eth2") == ["203.0.113.2/24"], "networkd")
+        host.start()
+        apply(host, (GOOD + other).replace("203.0.113.2/", "203.0.113.99/"))
+        host.run("networkctl", "reload")
+        hosts.wait_for(lambda: host.addresses("eth2") == ["203.0.113.99/24"], "networkd to follow")
+        with hosts.answering(host, "198.51.100.1"), hosts.answering(host, "192.0.2.1"):
+            said = host.rollback()
+        assert host.addresses("eth2") == ["203.0.113.2/24"]
+        assert "eth2" in said and "eth0" not in said
+        host.start()
+        apply(host, (GOOD + other).replace("203.0.113.2/", "203.0.113.99/").replace("192.0.2.2/", "192.0.2.99/"), "eth0")
+        host.run("networkctl", "reload")
+        hosts.wait_for(lambda: host.addresses("eth2") == ["203.0.113.99/24"], "networkd to follow")
+        with hosts.answering(host, "198.51.100.1"):
+            said = host.rollback()
+        assert host.addresses("eth2") == ["203.0.113.2/24"]
+        assert host.addresses("eth0") == ["192.0.2.2/24"] and host.default_routes() == [("192.0.2.1", "eth0")]
+        assert "eth2" in said and "eth0" in said and "eth1" not in said

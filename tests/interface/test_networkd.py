@@ -25,9 +25,16 @@ PEERS = {"eth0": "192.0.2.1/24", "eth1": "198.51.100.1/24", "eth2": "203.0.113.1
 @contextmanager
 def daemon(host: Host, log: Path) -> Iterator[None]:
     """networkd and the bus it is told by, without an init."""
-    host.run("mkdir", "-p", "/run/dbus", "/run/systemd/netif/links", "/run/systemd/netif/leases")
-    host.run("chown", "-R", "systemd-network:", "/run/systemd/netif")
+    host.run("mkdir", "-p", "/run/dbus")
     host.run("dbus-daemon", "--system", "--fork", "--nopidfile")
+    with following(host, log):
+        yield
+
+
+@contextmanager
+def following(host: Host, log: Path) -> Iterator[None]:
+    """networkd, where there is a bus."""
+    host.run("systemd-tmpfiles", "--create", "--prefix=/run/systemd/netif")
     with open(log, "wb") as out:
         argv = [*host.entry(), "/lib/systemd/systemd-networkd"]
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)

@@ -161,6 +161,30 @@ def test_address_changed_by_nmcli(host: Host) -> None:
     assert "eth0" in rolled_back(host)
 
 
+@pytest.mark.parametrize("more", [["ipv4.addresses", "192.0.2.99/24"], ["connection.id", "other"]], ids=" ".join)
+def test_changed_for_the_moment(host: Host, more: list[str]) -> None:
+    """NetworkManager keeps that in a file of its own, which hides the restored one, and which goes."""
+    host.start()
+    host.run("nmcli", "connection", "modify", "--temporary", "eth0", "ipv4.addresses", "192.0.2.99/24", *more)
+    apply(host, 0)
+    assert host.addresses("eth0") == ["192.0.2.99/24"]
+    assert files(host)["eth0"] == (ETH0, 0o600)
+    rolled_back(host)
+    said = host.run("nmcli", "-g", "FILENAME", "connection", "show", "--active")
+    assert f"{DIRECTORY}/eth0.nmconnection" in said.replace("\\", "")
+
+
+def test_changed_for_the_moment_before_the_start(host: Host) -> None:
+    """What was active then is so again, although no file says it."""
+    host.run("nmcli", "connection", "modify", "--temporary", "eth0", "ipv4.addresses", "192.0.2.77/24")
+    apply(host, 0)
+    host.start()
+    host.run("ip", "address", "del", "192.0.2.77/24", "dev", "eth0")
+    with hosts.answering(host, "198.51.100.1"):
+        host.rollback()
+    assert host.addresses("eth0") == ["192.0.2.77/24"]
+
+
 @pytest.mark.parametrize("loaded", [False, True])
 def test_edited_and_not_activated(host: Host, loaded: bool) -> None:
     """An edit that NetworkManager does not know, or knows and has not applied."""
