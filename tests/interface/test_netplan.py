@@ -204,6 +204,50 @@ def test_killed_before_the_interfaces(host: Host) -> None:
     hosts.wait_for(lambda: host.addresses("eth2") == [], "eth2 to lose its address")
 
 
+# The default identifier is made from /etc/machine-id, which this host has not.
+LEASED = ":\n      dhcp4: true\n      dhcp-identifier: mac\n"
+
+
+def test_lease_is_back(bare: Host, tmp_path: Path) -> None:
+    """Away from DHCP to a static address: lease, address and default route are back, from a real server."""
+    with (
+        hosts.dhcp_server(bare.peer, "eth0", "192.0.2.2", tmp_path, router=True),
+        networkd(bare, tmp_path, HEAD + "    eth0" + LEASED + ETH1),
+    ):
+        assert bare.leased("eth0")
+        bare.start()
+        apply(bare, GOOD.replace("192.0.2.2", "192.0.2.99"), lambda: bare.addresses("eth0") == ["192.0.2.99/24"])
+        assert "eth0" in rolled_back(bare)
+        assert bare.leased("eth0")
+
+
+def test_a_server_that_is_gone_holds_nothing_up(host: Host, tmp_path: Path) -> None:
+    """The lease can't come back: all else is back at once, and that is told."""
+    host.run("networking-config", "commit_config")
+    text = GOOD + "    eth2" + LEASED
+    with hosts.dhcp_server(host.peer, "eth2", "203.0.113.50", tmp_path):
+        apply(host, text, lambda: host.addresses("eth2") == ["203.0.113.50/24"])
+        host.start()
+    apply(
+        host,
+        GOOD.replace("192.0.2.2", "192.0.2.99") + "    eth2: {addresses: [203.0.113.9/24]}\n",
+        lambda: host.addresses("eth0") + host.addresses("eth2") == ["192.0.2.99/24", "203.0.113.9/24"],
+    )
+    with hosts.answering(host, "198.51.100.1"):
+        host.rollback_waiting_for("eth2", lambda: is_as_at_start(host))
+
+
+def test_deadline_with_nobody_there(host: Host) -> None:
+    """The guard brings the interface back by itself."""
+    apply(
+        host,
+        GOOD.replace("192.0.2.2", "192.0.2.99"),
+        lambda: host.addresses("eth0") == ["192.0.2.99/24"],
+    )
+    with hosts.answering(host, "198.51.100.1"):
+        host.wait_for_guard(lambda: is_as_at_start(host))
+
+
 def test_address_deleted_by_hand(host: Host) -> None:
     """No file differs, yet what was up at the start comes up again."""
     host.run("ip", "address", "del", "192.0.2.2/24", "dev", "eth0")

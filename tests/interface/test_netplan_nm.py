@@ -146,6 +146,49 @@ def test_edited_but_not_applied(host: Host) -> None:
     assert "eth0" not in said
 
 
+def test_dhcp_that_never_answers(host: Host) -> None:
+    """The static address is back."""
+    apply(host, HEAD + "    eth0: {dhcp4: true}\n" + ETH1)
+    host.run("nmcli", "--wait", "0", "connection", "up", "netplan-eth0")
+    hosts.wait_for(lambda: host.addresses("eth0") == [], "eth0 to lose its address")
+    rolled_back(host)
+
+
+def test_lease_is_back(host: Host, tmp_path: Path) -> None:
+    """Away from DHCP to a static address: lease, address and default route are back, from a real server."""
+    host.run("networking-config", "commit_config")
+    with hosts.dhcp_server(host.peer, "eth0", "192.0.2.2", tmp_path, router=True):
+        apply(host, HEAD + "    eth0: {dhcp4: true}\n" + ETH1, "eth0")
+        assert is_as_at_start(host) and host.leased("eth0")
+        host.start()
+        apply(host, GOOD.replace("192.0.2.2", "192.0.2.99"), "eth0")
+        assert host.addresses("eth0") == ["192.0.2.99/24"]
+        with hosts.answering(host, "198.51.100.1"):
+            assert "eth0" in host.rollback()
+        assert is_as_at_start(host) and host.leased("eth0")
+
+
+def test_a_server_that_is_gone_holds_nothing_up(host: Host, tmp_path: Path) -> None:
+    """The lease can't come back: all else is back at once, and that is told."""
+    host.run("networking-config", "commit_config")
+    with hosts.dhcp_server(host.peer, "eth2", "203.0.113.50", tmp_path):
+        apply(host, GOOD + "    eth2: {dhcp4: true}\n", "eth2")
+        assert host.addresses("eth2") == ["203.0.113.50/24"]
+        host.start()
+    apply(host, GOOD.replace("192.0.2.2", "192.0.2.99") + "    eth2: {addresses: [203.0.113.9/24]}\n", "eth0", "eth2")
+    assert host.addresses("eth0") + host.addresses("eth2") == ["192.0.2.99/24", "203.0.113.9/24"]
+    with hosts.answering(host, "198.51.100.1"):
+        host.rollback_waiting_for("eth2", lambda: is_as_at_start(host))
+
+
+def test_deadline_with_nobody_there(host: Host) -> None:
+    """The guard brings the interface back by itself."""
+    apply(host, GOOD.replace("192.0.2.2", "192.0.2.99"), "eth0")
+    assert host.addresses("eth0") == ["192.0.2.99/24"]
+    with hosts.answering(host, "198.51.100.1"):
+        host.wait_for_guard(lambda: is_as_at_start(host))
+
+
 def test_address_deleted_by_hand(host: Host) -> None:
     """No file differs, yet what was up at the start comes up again."""
     host.run("ip", "address", "del", "192.0.2.2/24", "dev", "eth0")

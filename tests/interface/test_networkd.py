@@ -138,6 +138,45 @@ def test_killed_before_the_interfaces(host: Host) -> None:
     rolled_back(host)
 
 
+def leased(name: str) -> str:
+    return f"[Match]\nName={name}\n[Network]\nDHCP=ipv4\n[DHCPv4]\nClientIdentifier=mac\n"
+
+
+def test_lease_is_back(host: Host, tmp_path: Path) -> None:
+    """Away from DHCP to a static address: lease, address and default route are back, from a real server."""
+    host.run("networking-config", "commit_config")
+    with hosts.dhcp_server(host.peer, "eth0", "192.0.2.2", tmp_path, router=True):
+        host.write(f"{DIRECTORY}/10-eth0.network", leased("eth0"))
+        reload(host, lambda: host.leased("eth0") and is_as_at_start(host))
+        host.start()
+        host.write(f"{DIRECTORY}/10-eth0.network", ETH0.replace("192.0.2.2", "192.0.2.99"))
+        reload(host, lambda: host.addresses("eth0") == ["192.0.2.99/24"])
+        assert "eth0" in rolled_back(host)
+        assert host.leased("eth0")
+
+
+def test_a_server_that_is_gone_holds_nothing_up(host: Host, tmp_path: Path) -> None:
+    """The lease can't come back: all else is back at once, and that is told."""
+    host.run("networking-config", "commit_config")
+    host.write(f"{DIRECTORY}/30-eth2.network", leased("eth2"))
+    with hosts.dhcp_server(host.peer, "eth2", "203.0.113.50", tmp_path):
+        reload(host, lambda: host.addresses("eth2") == ["203.0.113.50/24"])
+        host.start()
+    host.write(f"{DIRECTORY}/10-eth0.network", ETH0.replace("192.0.2.2", "192.0.2.99"))
+    host.write(f"{DIRECTORY}/30-eth2.network", leased("eth2").replace("DHCP=ipv4", "Address=203.0.113.9/24"))
+    reload(host, lambda: host.addresses("eth0") + host.addresses("eth2") == ["192.0.2.99/24", "203.0.113.9/24"])
+    with hosts.answering(host, "198.51.100.1"):
+        host.rollback_waiting_for("eth2", lambda: is_as_at_start(host))
+
+
+def test_deadline_with_nobody_there(host: Host) -> None:
+    """The guard brings the interface back by itself."""
+    host.write(f"{DIRECTORY}/10-eth0.network", ETH0.replace("192.0.2.2", "192.0.2.99"))
+    reload(host, lambda: host.addresses("eth0") == ["192.0.2.99/24"])
+    with hosts.answering(host, "198.51.100.1"):
+        host.wait_for_guard(lambda: is_as_at_start(host))
+
+
 def test_address_deleted_by_hand(host: Host) -> None:
     """No file differs, yet what was up at the start comes up again."""
     host.run("ip", "address", "del", "192.0.2.2/24", "dev", "eth0")

@@ -313,6 +313,39 @@ def test_dhcp_that_never_answers(host: Host) -> None:
     rolled_back(host)
 
 
+def test_lease_is_back(host: Host, tmp_path: Path) -> None:
+    """Away from DHCP to a static address: lease, address and default route are back, from a real server."""
+    leased = ETH0.replace(UPLINK, "method=auto")
+    with hosts.dhcp_server(host.peer, "eth0", "192.0.2.2", tmp_path, router=True):
+        put(host, "eth0", leased)
+        apply(host, 0)
+        assert is_as_at_start(host) and host.leased("eth0")
+        host.start()
+        put(host, "eth0", ETH0.replace("192.0.2.2", "192.0.2.99"))
+        apply(host, 0)
+        assert host.addresses("eth0") == ["192.0.2.99/24"]
+        with hosts.answering(host, "198.51.100.1"), hosts.answering(host, "203.0.113.129"):
+            assert "eth0" in host.rollback()
+        assert is_as_at_start(host) and host.leased("eth0")
+    assert files(host)["eth0"] == (leased, 0o600)
+
+
+def test_a_server_that_is_gone_holds_nothing_up(host: Host, tmp_path: Path) -> None:
+    """The lease can't come back: all else is back at once, and that is told."""
+    leased = keyfile("eth2", 2, "interface-name=eth2")
+    put(host, "eth2", leased)
+    with hosts.dhcp_server(host.peer, "eth2", "203.0.113.50", tmp_path):
+        apply(host, 2)
+        assert host.addresses("eth2") == ["203.0.113.50/25"]
+        host.start()
+    put(host, "eth0", ETH0.replace("192.0.2.2", "192.0.2.99"))
+    put(host, "eth2", leased.replace("method=auto", static("203.0.113.9/25")))
+    apply(host, 0, 2)
+    assert host.addresses("eth0") + host.addresses("eth2") == ["192.0.2.99/24", "203.0.113.9/25"]
+    with hosts.answering(host, "198.51.100.1"):
+        host.rollback_waiting_for("eth2", lambda: is_as_at_start(host))
+
+
 @pytest.mark.parametrize(
     "command",
     ["ip address del 192.0.2.2/24 dev eth0", "ip link set eth0 down", "nmcli device disconnect eth0"],
@@ -477,15 +510,12 @@ def test_killed_before_the_reload(host: Host) -> None:
 
 def test_deadline_with_nobody_there(host: Host) -> None:
     """The guard brings the interface back by itself."""
-    host.run("networking-config", "snapshot_config", "--timeout", "3")
+    host.start()
     put(host, "eth0", ETH0.replace("192.0.2.2", "192.0.2.99"))
     apply(host, 0)
     assert host.addresses("eth0") == ["192.0.2.99/24"]
-    hosts.wait_for(
-        lambda: is_as_at_start(host) and host.call("networking-config", "status", "--open").returncode == 3,
-        "the guard",
-    )
-    assert "not these interfaces" not in host.run("networking-config", "status")
+    with hosts.answering(host, "198.51.100.1"):
+        host.wait_for_guard(lambda: is_as_at_start(host))
 
 
 def test_daemon_that_is_gone(host: Host) -> None:

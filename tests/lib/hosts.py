@@ -66,6 +66,11 @@ class Namespace:
         info = self.links()[name]["addr_info"] if name in self.links() else []
         return [f"{a['local']}/{a['prefixlen']}" for a in info if a.get("scope") == "global"]
 
+    def leased(self, name: str) -> bool:
+        """Whether its address is one for a time, as DHCP gives them."""
+        rows = self.links()[name]["addr_info"]
+        return any(row.get("dynamic") and row["family"] == "inet" for row in rows)
+
     def default_routes(self) -> list[tuple[str, str]]:
         """Gateway and interface of every default route of IPv4."""
         rows = json.loads(self.run("ip", "-json", "route", "show", "default"))
@@ -97,6 +102,28 @@ class Host(Namespace):
         done = self.call("networking-config", "rollback_config", *options, timeout=PATIENCE * 2)
         assert done.returncode == status, done.stdout
         return done.stdout
+
+    def rollback_waiting_for(self, missing: str, is_back: Callable[[], bool], limit: int = 6) -> None:
+        """Roll back, where one interface can't come back: all else is there while the rollback still waits for it."""
+        argv = [*self.entry(), "networking-config", "rollback_config", "--limit", str(limit)]
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            wait_for(lambda: is_back() or process.poll() is not None, "the others")
+            assert process.poll() is None, process.communicate()[0]
+            said = process.communicate(timeout=PATIENCE)[0]
+        finally:
+            process.kill()
+            process.wait()
+        assert process.returncode == 1, said
+        assert f"{missing} (an address from DHCP)" in said, said
+        assert is_back()
+
+    def wait_for_guard(self, is_back: Callable[[], bool]) -> None:
+        """Let the deadline of the open change pass: the guard alone brings everything back."""
+        self.run("networking-config", "extend", "1")
+        wait_for(lambda: self.call("networking-config", "status", "--open").returncode == 3, "the guard")
+        wait_for(is_back, "what was there at the start and nothing else")
+        assert "not these interfaces" not in self.run("networking-config", "status")
 
 
     def rollback_killed_after_files(self, directory: str) -> None:
@@ -222,11 +249,12 @@ def everything(stack: ExitStack, system: Path, where: Path, helper: Path) -> tup
 
 
 @contextmanager
-def dhcp_server(other: Namespace, link: str, addresses: str, where: Path) -> Iterator[None]:
-    """A real DHCP server at the peer, while the block runs."""
+def dhcp_server(other: Namespace, link: str, address: str, where: Path, router: bool = False) -> Iterator[None]:
+    """A real DHCP server at the peer that has one address to give, while the block runs; it may be the router, too."""
     need("dnsmasq")
     argv = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root"]
-    argv += [f"--interface={link}", "--bind-interfaces", f"--dhcp-range={addresses},120", "--dhcp-authoritative", "--dhcp-option=3"]
+    argv += [f"--interface={link}", "--bind-interfaces", f"--dhcp-range={address},{address},120", "--dhcp-authoritative", "--no-ping"]
+    argv += [] if router else ["--dhcp-option=3"]
     argv += [f"--dhcp-leasefile={where}/leases", f"--pid-file={where}/dnsmasq.pid"]
     process = subprocess.Popen([*other.entry(), *argv], stdin=subprocess.DEVNULL)
     try:
