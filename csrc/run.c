@@ -25,6 +25,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -131,12 +132,25 @@ static pid_t fork_in_time(int limit_ms)
     return pid;
 }
 
-/* The children of this process, one generation; their children come to it when they die. */
-static bool kill_children(void)
+static bool kill_listed(const char *list, bool deep);
+
+/* Stopped first, so that it starts nothing more meanwhile. */
+static void kill_tree(pid_t pid)
+{
+    char children[64];
+
+    kill(pid, SIGSTOP);
+    snprintf(children, sizeof(children), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    kill_listed(children, true);
+    kill(pid, SIGKILL);
+}
+
+/* The processes whose numbers are in a file: one generation, or `deep` with all they started. */
+static bool kill_listed(const char *list, bool deep)
 {
     char text[4096];
     bool any = false;
-    int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+    int fd = open(list, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
 
     close(fd);
@@ -146,10 +160,18 @@ static bool kill_children(void)
 
         if (end == p)
             break;
-        if (pid > 1 && kill((pid_t)pid, SIGKILL) == 0)
+        if (pid > 1 && deep)
+            kill_tree((pid_t)pid);
+        else if (pid > 1 && kill((pid_t)pid, SIGKILL) == 0)
             any = true;
     }
     return any;
+}
+
+/* The children of this process; their children come to it when they die. */
+static bool kill_children(void)
+{
+    return kill_listed("/proc/thread-self/children", false);
 }
 
 static void kill_all(pid_t program)
@@ -345,6 +367,54 @@ int run_apart(const char *const argv[], const int fds[], int count)
         ;
     errno = WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD;
     return errno ? -1 : 0;
+}
+
+/* One line of /proc/locks: "1: POSIX  ADVISORY  WRITE 123 00:43:5 0 EOF"; `file` is as 00:43:5. */
+static bool kill_holder(const char *line, const char *file)
+{
+    const char *at = strstr(line, file), *word = at;
+    long pid;
+
+    while (word > line && word[-1] != ' ')
+        word--;
+    pid = at ? strtol(word, NULL, 10) : 0;
+    if (pid > 1)
+        kill_tree((pid_t)pid);
+    return pid > 1;
+}
+
+static bool kill_holders(const char *file)
+{
+    char text[4096], *line, *end;
+    size_t have = 0;
+    bool any = false;
+    int fd = open("/proc/locks", O_RDONLY | O_CLOEXEC);
+
+    for (ssize_t n; fd >= 0 && (n = read(fd, text + have, sizeof(text) - 1 - have)) > 0;) {
+        have += (size_t)n;
+        text[have] = '\0';
+        for (line = text; (end = strchr(line, '\n')); line = end + 1) {
+            *end = '\0';
+            any = kill_holder(line, file) || any;
+        }
+        have = (size_t)(text + have - line);
+        memmove(text, line, have);
+    }
+    close(fd);
+    return any;
+}
+
+void run_end_holders(const char *lock)
+{
+    struct sys_stat st;
+    char file[64];
+
+    if (sys_statx(AT_FDCWD, lock, &st))
+        return;
+    snprintf(file, sizeof(file), " %02x:%02x:%llu ", major(st.dev), minor(st.dev),
+             (unsigned long long)st.ino);
+    for (int rounds = 0; rounds < 1000 && kill_holders(file); rounds++)
+        sys_sleep_ms(1);
 }
 
 bool run_succeeded(const struct run_result *r)

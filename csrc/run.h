@@ -40,6 +40,13 @@ void run_command(const char *const argv[], int limit_ms, struct run_result *ret)
 void run_start(struct run *r, const char *const argv[], int limit_ms);
 void run_wait(struct run *r, struct run_result *ret);
 
+/*
+ * Kills who holds a lock on that file or waits for it, with all that they started, and
+ * waits a second at most until the lock is free.  Without such a file, or without
+ * /proc, it does nothing.
+ */
+void run_end_holders(const char *lock);
+
 bool run_succeeded(const struct run_result *r);
 /* How it ended, in words: "exit status 1", "killed after 30 s" ... */
 void run_describe(const struct run_result *r, char *text, size_t size);

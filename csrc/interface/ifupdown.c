@@ -279,6 +279,25 @@ static bool ifupdown_in_use(void)
            !ifupdown2_in_use() && !ng_in_use();
 }
 
+/* ---- who is still at it ---- */
+
+/*
+ * An ifup that waits for a DHCP server holds a lock, in a file that has the interface's
+ * name in it: the next one waits for it, or refuses.  So it ends, with its client.
+ */
+static void end_others(const struct work *w, const char *head, const char *tail)
+{
+    char lock[RUN_PATH_SIZE];
+
+    for (size_t i = 0; i < w->plan.count; i++) {
+        const struct move *m = &w->plan.move[i];
+
+        snprintf(lock, sizeof(lock), "%s%s%s", head, m->name, tail);
+        if (m->change != PLAN_SAME)
+            run_end_holders(lock);
+    }
+}
+
 /* ---- down and up ---- */
 
 static const char *const FORCE[] = { "--force", NULL };
@@ -309,10 +328,16 @@ static bool goes_up(const struct work *w, const struct move *s)
     return s->was && s->change != PLAN_SAME && work_was_up(w, s->name);
 }
 
-static void before(struct work *w)
+static void down(struct work *w)
 {
     work_run_each(w, "ifdown", FORCE, WORK_DOWN, goes_down);
     work_delete_devices(w, false);
+}
+
+static void before(struct work *w)
+{
+    end_others(w, "/run/network/ifstate.", "");
+    down(w);
 }
 
 static void after(struct work *w)
@@ -331,6 +356,7 @@ const struct stack stack_ifupdown = {
 /* It compares files and kernel itself, deletions included; only a hand's work it may not see. */
 static void reload_before(struct work *w)
 {
+    run_end_holders("/run/network/.lock");
     if (w->all)
         work_run_each(w, "ifdown", FORCE, WORK_DOWN, goes_down);
 }
@@ -349,6 +375,12 @@ const struct stack stack_ifupdown2 = {
     .parse = parse_interfaces, .before = reload_before, .after = reload_after, .reloads = true,
 };
 
+static void ng_before(struct work *w)
+{
+    end_others(w, "/run/ifstate.", ".lock");
+    down(w);
+}
+
 /* It counts states, so that a plain ifup may do nothing and succeed: down twice, up by force. */
 static void ng_after(struct work *w)
 {
@@ -359,5 +391,5 @@ static void ng_after(struct work *w)
 
 const struct stack stack_ifupdown_ng = {
     .name = "ifupdown-ng", .is_its_file = is_its_file, .in_use = ng_in_use,
-    .parse = parse_interfaces, .before = before, .after = ng_after,
+    .parse = parse_interfaces, .before = ng_before, .after = ng_after,
 };

@@ -167,7 +167,7 @@ def test_bridge_then_yaml_refused(host: Host) -> None:
     assert "01-base.yaml" in rolled_back(host)
 
 
-def test_yaml_refused(host: Host) -> None:
+def test_syntax_broken(host: Host) -> None:
     """Broken indentation, never applied: said, and no interface is touched."""
     host.write(FILE, GOOD.replace("        - to", "    - to", 1), 0o600)
     assert host.call("netplan", "generate").returncode != 0

@@ -131,7 +131,7 @@ def test_bridge_out_of_the_uplink(host: Host) -> None:
     rolled_back(host)
 
 
-def test_yaml_refused(host: Host) -> None:
+def test_syntax_broken(host: Host) -> None:
     """Broken indentation, never applied: said, and no interface is touched."""
     host.write(FILE, GOOD.replace("        - to", "    - to", 1), 0o600)
     with hosts.answering(host, "192.0.2.1"):

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from interface.test_ifupdown import SYSTEMS, asks
 from lib import debian, hosts
 from lib.build import Products
 from lib.hosts import Host
@@ -23,7 +25,8 @@ from lib.hosts import Host
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 REAL = os.environ.get("NCF_NETWORK_SCRIPTS")
-RECORDED = ("systemd-sysv", "systemd", "dbus", "iproute2", "iputils-ping")
+# A system that other tests have, too; its own ifup and ifdown give way to the recorder.
+RECORDED = SYSTEMS["ifupdown"]
 FOR_REAL = ("iproute2", "iputils-ping", "iputils-arping", "ipcalc-ng", "gawk", "isc-dhcp-client", "hostname", "procps", "kmod")
 DIRECTORY = "/etc/sysconfig/network-scripts"
 LOG = "/var/log/recorder"
@@ -43,19 +46,24 @@ case ${0##*/} in
 ifdown)
     [ -d "/sys/class/net/$link" ] || exit 1
     if [ "$link" != "$DEVICE" ]; then exec ip address flush dev "$link" label "$DEVICE" scope global; fi
+    [ ! -f "/run/dhclient-$link.pid" ] || dhclient -q -r -lf "/run/$link.leases" -pf "/run/dhclient-$link.pid" "$link"
     ip address flush dev "$link" scope global
     ip link set dev "$link" down
+    [ "$VLAN" != yes ] || exec ip link delete "$link"
     if [ -n "$BRIDGE" ]; then
         ip link set dev "$link" nomaster
         [ -n "$(ip link show master "$BRIDGE")" ] || ip link delete "$BRIDGE"
     fi ;;
 ifup)
     [ "$TYPE" != Bridge ] || ip link add "$link" type bridge 2>/dev/null
+    # This kernel may lack VLANs: a MACVLAN stands in for one.
+    [ "$VLAN" != yes ] || ip link add link "$PHYSDEV" name "$link" type macvlan 2>/dev/null
     ip link set dev "$link" up || exit 1
     if [ -n "$BRIDGE" ]; then
         ip link add "$BRIDGE" type bridge 2>/dev/null
         exec ip link set dev "$link" master "$BRIDGE"
     fi
+    [ "$BOOTPROTO" != dhcp ] || exec dhclient -1 -q -lf "/run/$link.leases" -pf "/run/dhclient-$link.pid" "$link"
     [ -z "$IPADDR" ] || ip address replace "$IPADDR/$PREFIX" dev "$link" label "$DEVICE" || exit 1
     [ -z "$GATEWAY" ] || ip route replace default via "$GATEWAY" dev "$link"
     [ "$link" = "$DEVICE" ] || exit 0
@@ -111,6 +119,8 @@ def host(products: Products, tmp_path: Path) -> Iterator[Host]:
 def install(host: Host) -> None:
     """The recorder, or Red Hat's scripts where they are at hand."""
     if not REAL:
+        for name in ("ifup", "ifdown", "ifquery"):
+            host.remove(f"/usr/sbin/{name}")
         for name in ("ifup", "ifdown"):
             host.write(f"/usr/sbin/{name}", RECORDER, 0o755)
         host.write(f"{DIRECTORY}/ifup-eth", "", 0o755)
@@ -132,11 +142,17 @@ def calls(host: Host) -> list[str]:
     return (host.root / LOG[1:]).read_text().splitlines()
 
 
-def as_at_start(host: Host) -> None:
+def is_as_at_start(host: Host) -> bool:
     """Both interfaces have their address and no other, and the default route is there."""
-    assert host.addresses("eth0") == ["192.0.2.2/24"]
-    assert host.addresses("eth1") == ["198.51.100.2/24"]
-    assert host.default_routes() == [("192.0.2.1", "eth0")]
+    return (
+        host.addresses("eth0") == ["192.0.2.2/24"]
+        and host.addresses("eth1") == ["198.51.100.2/24"]
+        and host.default_routes() == [("192.0.2.1", "eth0")]
+    )
+
+
+def as_at_start(host: Host) -> None:
+    assert is_as_at_start(host), (host.links(), host.default_routes())
 
 
 def rolled_back(host: Host, *wanted: str) -> str:
@@ -185,7 +201,7 @@ def test_file_removed_and_still_up(host: Host) -> None:
     rolled_back(host, "ifdown eth0", "ifup eth0")
 
 
-def test_interface_removed_and_down(host: Host) -> None:
+def test_interface_removed(host: Host) -> None:
     """A removed interface is up again."""
     host.run("ifdown", "eth0")
     host.remove(ifcfg("eth0"))
@@ -244,6 +260,79 @@ def test_syntax_broken(host: Host) -> None:
     host.write(ifcfg("eth0"), ETH0[:40] + "DEV='eth0\n<<<<<<< mine\nIPADDR=(\n")
     host.call("ifup", "eth0")
     rolled_back(host, "ifdown eth0", "ifdown eth0", "ifup eth0")
+
+
+def test_vlan_on_the_uplink(host: Host) -> None:
+    """The address moves to a VLAN on the uplink: the device goes, the uplink has it again."""
+    host.run("ifdown", "eth0")
+    host.write(ifcfg("vlan5"), "VLAN=yes\nDEVICE=vlan5\nPHYSDEV=eth0\nIPADDR=192.0.2.2\nPREFIX=24\nNM_CONTROLLED=no\n")
+    host.write(ifcfg("eth0"), "DEVICE=eth0\nBOOTPROTO=none\nONBOOT=yes\nNM_CONTROLLED=no\n")
+    host.run("ifup", "eth0")
+    host.run("ifup", "vlan5")
+    assert host.addresses("vlan5") == ["192.0.2.2/24"]
+    rolled_back(host, "ifdown vlan5", "ifdown eth0", "ifup eth0")
+    assert "vlan5" not in host.links()
+
+
+LEASED = "DEVICE=eth{}\nBOOTPROTO=dhcp\nONBOOT=yes\nNM_CONTROLLED=no\n"
+
+
+def test_dhcp_that_never_answers(host: Host) -> None:
+    """While ifup still waits for the client, the static address is back."""
+    host.run("ifdown", "eth0")
+    host.write(ifcfg("eth0"), LEASED.format(0))
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    ifup = subprocess.Popen([*host.entry(), "ifup", "eth0"], **quiet)
+    try:
+        hosts.wait_for(lambda: asks(host), "the client to ask")
+        rolled_back(host, "ifdown eth0", "ifup eth0")
+    finally:
+        ifup.kill()
+        ifup.wait()
+
+
+def test_lease_is_back(host: Host, tmp_path: Path) -> None:
+    """Away from DHCP to a static address: lease, address and default route are back, from a real server."""
+    host.run("networking-config", "commit_config")
+    with hosts.dhcp_server(host.peer, "eth0", "192.0.2.2", tmp_path, router=True):
+        host.run("ifdown", "eth0")
+        host.write(ifcfg("eth0"), LEASED.format(0))
+        host.run("ifup", "eth0")
+        assert is_as_at_start(host) and host.leased("eth0")
+        host.start()
+        host.run("ifdown", "eth0")
+        host.write(ifcfg("eth0"), ETH0.replace("192.0.2.2", "192.0.2.99"))
+        host.run("ifup", "eth0")
+        with hosts.answering(host, "198.51.100.1"):
+            assert "eth0" in host.rollback()
+        assert is_as_at_start(host) and host.leased("eth0")
+    assert (host.root / ifcfg("eth0")[1:]).read_text() == LEASED.format(0)
+
+
+def test_a_server_that_is_gone_holds_nothing_up(host: Host, tmp_path: Path) -> None:
+    """The lease can't come back: all else is back at once, and that is told."""
+    host.run("networking-config", "commit_config")
+    with hosts.dhcp_server(host.peer, "eth2", "203.0.113.50", tmp_path):
+        host.write(ifcfg("eth2"), LEASED.format(2))
+        host.run("ifup", "eth2")
+        assert host.addresses("eth2") == ["203.0.113.50/24"]
+        host.start()
+        host.run("ifdown", "eth2")
+    host.run("ifdown", "eth0")
+    host.remove(ifcfg("eth2"))
+    host.write(ifcfg("eth0"), ETH0.replace("192.0.2.2", "192.0.2.99"))
+    host.run("ifup", "eth0")
+    host.run("rm", "/run/eth2.leases")  # the client would go on with what it remembers
+    with hosts.answering(host, "198.51.100.1"):
+        host.rollback_waiting_for("eth2", lambda: is_as_at_start(host))
+
+
+def test_deadline_with_nobody_there(host: Host) -> None:
+    """The guard brings the interface back by itself."""
+    host.write(ifcfg("eth0"), ETH0.replace("192.0.2.2", "192.0.2.99"))
+    host.run("ifup", "eth0")
+    with hosts.answering(host, "198.51.100.1"):
+        host.wait_for_guard(lambda: is_as_at_start(host))
 
 
 def test_address_deleted_by_hand(host: Host) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,6 +189,41 @@ def test_two_run_at_once(core: Core, tmp_path: Path) -> None:
     assert (raw.end, raw.status, raw.output) == (EXITED, 0, b"got word")
     core.lib.run_wait(ctypes.byref(writer), ctypes.byref(raw))
     assert (raw.end, raw.status) == (EXITED, 0)
+
+
+HOLDER = """
+import fcntl, subprocess, sys, time
+file = open(sys.argv[1], "w")
+{"posix": fcntl.lockf, "flock": fcntl.flock}[sys.argv[2]](file, fcntl.LOCK_EX)
+child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+print(child.pid, flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("kind", ["posix", "flock"])
+def test_who_holds_a_lock_ends_with_its_children(core: Core, fast_dir: Path, kind: str) -> None:
+    """In memory, as /run is: the lock is free when the call returns; who holds another lives on."""
+    holders = [
+        subprocess.Popen([sys.executable, "-c", HOLDER, fast_dir / name, kind], stdout=subprocess.PIPE, text=True)
+        for name in ("wanted", "other")
+    ]
+    wanted, other = holders
+    children = [int(holder.stdout.readline()) for holder in holders if holder.stdout]
+    try:
+        core.lib.run_end_holders(os.fsencode(fast_dir / "none"))
+        core.lib.run_end_holders(os.fsencode(fast_dir / "wanted"))
+        with open(fast_dir / "wanted", "w") as file:
+            {"posix": fcntl.lockf, "flock": fcntl.flock}[kind](file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert wanted.wait() == -signal.SIGKILL
+        wait_gone(children[0])
+        assert other.poll() is None and alive(children[1])
+    finally:
+        for pid in (wanted.pid, other.pid, *children):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for holder in holders:
+            holder.communicate()
 
 
 def test_a_full_process_table_is_waited_for(run: Run) -> None:

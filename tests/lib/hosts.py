@@ -125,6 +125,9 @@ class Host(Namespace):
         wait_for(is_back, "what was there at the start and nothing else")
         assert "not these interfaces" not in self.run("networking-config", "status")
 
+
+
+
     def rollback_killed_after_files(self, directory: str) -> None:
         """Roll back; the helper is killed when the files in `directory` are in place, before anything else."""
         need("strace")
