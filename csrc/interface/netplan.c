@@ -89,7 +89,9 @@ static void add_alias(struct parser *p, const struct yaml *y)
         p->any++;
     if (a.kind != ALIAS_ANY) {
         name = y->value;
-        len = y->value_len;
+        len = strnlen(name, y->value_len); /* as model_add() takes it */
+        if (!len)
+            return;
     }
     a.id = arena_copy(&p->model->memory, y->path[ID].key, y->path[ID].len);
     a.name = arena_copy(&p->model->memory, name, len);

@@ -34,13 +34,16 @@ bool seal_find_lines(const uint8_t *data, size_t size, size_t *ret_start, size_t
 /* Changes the lines of a manifest by whole lines, words and bytes. */
 size_t seal_mutate_lines(uint8_t *lines, size_t size, size_t max, unsigned seed);
 
-/* ---- scratch.c: a host to play in, beneath $TMPDIR ---- */
+/* ---- a host to play in: scratch.c beneath $TMPDIR, memory.c on the disk in memory ---- */
 
 /* Makes it; returns its open root. */
 int scratch_make(void);
 /* Brings it back to how scratch_make() left it. */
 void scratch_reset(void);
 void scratch_write(const char *path, const void *bytes, size_t n);
+bool scratch_has(const char *path);
+/* Whether nothing is open that was not before scratch_write(). */
+bool scratch_all_closed(void);
 /* Whether every path of the host is the same inode, untouched since the last reset. */
 bool scratch_untouched(void);
 /* Whether the file of the host that no default pattern covers is untouched. */

@@ -4,6 +4,7 @@
  * and two ways out, a hard link and a symbolic link; beside it what must never
  * be reached by them.  As root and as an ordinary user.
  */
+#include "baseline.h"
 #include "fuzz.h"
 
 #include <dirent.h>
@@ -13,37 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const struct {
-    const char *path, *content; /* no content: a directory */
-    mode_t mode;
-} baseline[] = {
-    { "etc", NULL, 0755 },
-    { "etc/netcf", NULL, 0755 },
-    { "etc/netcf/scope.d", NULL, 0755 },
-    { "etc/netplan", NULL, 0755 },
-    { "etc/netplan/a.yaml", "network: {version: 2}\n", 0600 },
-    { "etc/network", NULL, 0755 },
-    { "etc/network/interfaces", "auto lo\niface lo inet loopback\n", 0644 },
-    { "etc/network/interfaces.d", NULL, 0755 },
-    { "etc/network/interfaces.d/a", "auto eth0\n", 0644 },
-    { "etc/network/interfaces.d/b", "", 0644 },
-    { "etc/network/interfaces.d/deep", NULL, 0750 },
-    { "etc/network/interfaces.d/deep/c", "iface eth0 inet dhcp\n", 0644 },
-    { "etc/shadow", "root:*:1:\n", 0640 },
-    { "etc/systemd", NULL, 0755 },
-    { "var", NULL, 0755 },
-    { "var/lib", NULL, 0755 },
-    { PATH_STATE, NULL, 0700 },
-};
-enum { BASELINE = sizeof(baseline) / sizeof(baseline[0]) };
-#define SHADOW "etc/shadow"
-
-const char *const scratch_files[] = {
-    "etc/netplan/a.yaml", "etc/netplan/linked", "etc/network/interfaces", "etc/network/interfaces.d/a",
-    "etc/network/interfaces.d/b", "etc/network/interfaces.d/deep/c", SHADOW, NULL,
-};
-
 static int top, host, outside; /* open directories */
+static int next_fd;
 static struct stat before[BASELINE], dir_before, secret_before, linked_before;
 
 static void clear_flags(int fd)
@@ -104,9 +76,18 @@ static void put(int at, const char *path, const void *bytes, size_t n, mode_t mo
     close(fd);
 }
 
+static int free_descriptor(void)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    close(fd);
+    return fd;
+}
+
 void scratch_write(const char *path, const void *bytes, size_t n)
 {
     put(host, path, bytes, n, 0600);
+    next_fd = free_descriptor();
 }
 
 void scratch_reset(void)
@@ -153,6 +134,16 @@ int scratch_make(void)
          "can't stat");
     atexit(remove_scratch);
     return host;
+}
+
+bool scratch_has(const char *path)
+{
+    return faccessat(host, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+bool scratch_all_closed(void)
+{
+    return free_descriptor() == next_fd;
 }
 
 static bool same_time(struct timespec a, struct timespec b)

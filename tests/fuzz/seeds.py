@@ -203,6 +203,77 @@ INTERFACES = {
     "circle": changed(CIRCLE, ("requires a", "")),
 }
 
+# Each below 512 bytes, so that a short input has both sets whole.
+FLOW = """=== etc/netplan/a.yaml
+network: {ethernets: {eth0: {match: {macaddress: "02:00:00:00:00:01"}, set-name: lan0}},
+  bonds: {bond0: {interfaces: [eth0, eth1], parameters: {mode: active-backup}}}}
+"""
+BLOCK = """=== etc/netplan/a.yaml
+network:
+  vlans:
+    v5: {id: 5, link: eth0}
+  ethernets:
+    eth0:
+      addresses:
+      - 192.0.2.2/24: {label: a}
+      - "fe80::1/64"
+    all:
+      match: {name: "en*"}
+"""
+MERGED = """=== etc/netplan/a.yaml
+network: {renderer: NetworkManager, wifis: {wlan0: {dhcp4: yes}}}
+=== etc/netplan/b.yaml
+%YAML 1.1
+---
+network:
+  wifis:
+    wlan0:
+      access-points: {? home : {password: 'it''s'}}
+...
+"""
+BEYOND = """=== etc/netplan/a.yaml
+network:
+  ethernets: &all
+    "eth\\x30": !str {dhcp4: |-
+      folded
+  bridges: *all
+  tunnels: {<<: *all}
+	vrfs: >+1
+"""
+PORTS = """=== etc/NetworkManager/system-connections/p
+[connection]
+uuid=6b4d0a4e-6b7c-4f4e-9c1c-1b1f6e2f3a11
+type=ethernet
+interface-name=eth0
+controller=br0
+=== etc/NetworkManager/system-connections/b
+[connection]
+uuid=6b4d0a4e-6b7c-4f4e-9c1c-1b1f6e2f3a12
+type=bridge
+interface-name=br0
+timestamp=1
+"""
+PARENT = """=== etc/NetworkManager/system-connections/v
+[connection]
+uuid=6b4d0a4e-6b7c-4f4e-9c1c-1b1f6e2f3a13
+type=vlan
+# comment
+[vlan]
+parent=eth0;
+[ethernet]
+mac-address=02:00:00:00:00:01
+"""
+
+NETPLANS = {
+    "flow": changed(FLOW, ("eth1", "eth2")),
+    "block": changed(BLOCK, ("link: eth0", "link: all"), ("192.0.2.2", "192.0.2.3")),
+    "merged": changed(MERGED, ("yes", "no")),
+    "beyond": changed(BEYOND, ("<<", "gre0")),
+    "ports": changed(PORTS, ("timestamp=1", "timestamp=2"), ("eth0", "eth1")),
+    "parent": changed(PARENT, ("parent=eth0", "parent=6b4d0a4e-6b7c-4f4e-9c1c-1b1f6e2f3a11")),
+    "both": (FLOW + PARENT + "=== now\n" + BLOCK).encode(),
+}
+
 
 def small(root: Path) -> None:
     """The scratch host of scratch.c, near enough."""
@@ -311,7 +382,7 @@ def snapshots(core: Core) -> Iterator[tuple[str, bytes]]:
 
 def make(core: Core, corpus: Path) -> None:
     """Write the whole corpus below a directory."""
-    for name in ("manifest", "rollback", "scope", "interfaces"):
+    for name in ("manifest", "rollback", "scope", "interfaces", "netplan"):
         (corpus / name).mkdir(parents=True, exist_ok=True)
         for old in (corpus / name).iterdir():
             if not old.name.startswith(("found-", "every-")):
@@ -325,6 +396,8 @@ def make(core: Core, corpus: Path) -> None:
         (corpus / "scope" / name).write_bytes(data)
     for name, data in INTERFACES.items():
         (corpus / "interfaces" / name).write_bytes(data)
+    for name, data in NETPLANS.items():
+        (corpus / "netplan" / name).write_bytes(data)
 
 
 if __name__ == "__main__":

@@ -152,6 +152,13 @@ def test_ids_become_the_names_of_the_kernel(parse: Parser) -> None:
     assert units.by_name["br0"].needs == ["en*", "**", "plain"]
 
 
+@pytest.mark.parametrize("option", ['set-name: ""', "set-name: \0h0", 'match: {name: ""}', "match: {name: \0}"])
+def test_no_interface_is_without_a_name(parse: Parser, option: str) -> None:
+    """Where the name that is given is empty, or a zero byte comes first, the id is the name."""
+    units = one(parse, f"network: {{ethernets: {{lan: {{{option}}}}}}}")
+    assert {n: u.handle for n, u in units.by_name.items()} == {"lan": "lan"}
+
+
 def test_files_are_joined(parse: Parser) -> None:
     """Parts of one id come from several files, in the order of their names; others are not read."""
     units = parse(

@@ -27,7 +27,7 @@ def made(target: str, directory: Path) -> Path:
     return product
 
 
-@pytest.mark.parametrize("target", ["manifest", "scope", "rollback", "interfaces"])
+@pytest.mark.parametrize("target", ["manifest", "scope", "rollback", "interfaces", "netplan"])
 def test_the_corpus_is_replayed(target: str, tmp_path: Path, fast_dir: Path) -> None:
     """No input of the corpus breaks a claim of its target, nor a rule of memory or of C."""
     program = made(f"{target}-standalone", tmp_path)

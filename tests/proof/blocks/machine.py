@@ -11,6 +11,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -28,6 +29,7 @@ __all__ = ["Loop", "enter_namespace", "mounted", "recording", "syncfs"]
 LOOP_CONFIGURE, LOOP_CTL_GET_FREE, LO_FLAGS_AUTOCLEAR = 0x4C0A, 0x4C82, 4
 BLKFLSBUF = 0x1261
 CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 1 << 18
+MNT_DETACH = 2
 PR_SET_PDEATHSIG = 1
 
 # How long the daemon may take to export its image, on however slow a machine.
@@ -47,6 +49,13 @@ def enter_namespace() -> None:
     _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     _call("unshare", CLONE_NEWNS)
     _call("mount", None, b"/", None, MS_REC | MS_PRIVATE, None)
+    # A copy of what others have mounted from loop devices would keep those busy as long as we run.
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        held = [line.split(" - ") for line in mounts]
+    for mount, filesystem in reversed(held):
+        if filesystem.split()[1].startswith("/dev/loop"):
+            directory = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), mount.split()[4])
+            _call("umount2", os.fsencode(directory), MNT_DETACH)
 
 
 def syncfs(path: Path) -> None:

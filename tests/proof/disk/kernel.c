@@ -24,6 +24,12 @@ static struct {
     int names_given; /* by getdents */
 } fds[FDS];
 
+static int fail(int e)
+{
+    errno = e;
+    return -1;
+}
+
 /* The core asks libc for these two; the same answer in every run. */
 pid_t getpid(void)
 {
@@ -33,12 +39,6 @@ pid_t getpid(void)
 uid_t geteuid(void)
 {
     return 0;
-}
-
-static int fail(int e)
-{
-    errno = e;
-    return -1;
 }
 
 static void tick(void)
@@ -57,7 +57,7 @@ static int fd_new(int inode)
             fds[i].names_given = 0;
             return FD_FIRST + i;
         }
-    die("too many open files");
+    return fail(EMFILE);
 }
 
 int open_descriptors(void)
@@ -138,20 +138,17 @@ int sys_open_root(const char *path)
 
 int sys_openat2(int dirfd, const char *path, int flags)
 {
-    char part[256];
     int at = inode_of(dirfd);
 
     (void)flags; /* directories only */
     while (*path) {
-        size_t n = strcspn(path, "/");
-
-        snprintf(part, sizeof(part), "%.*s", (int)n, path);
-        at = image_find(&live, at, part);
+        at = image_find_part(&live, at, path);
         if (at < 0)
             return fail(ENOENT);
         if (node(at)->type != 'd')
             return fail(node(at)->type == 'l' ? ELOOP : ENOTDIR);
-        path += n + (path[n] == '/');
+        path = strchrnul(path, '/');
+        path += *path == '/';
     }
     return fd_new(at);
 }
@@ -162,8 +159,6 @@ static int make_inode(char type, uint32_t mode)
 
     while (i < live.inodes && live.inode[i].type)
         i++;
-    if (i == INODES_MAX)
-        die("too many inodes");
     live_do((struct op){ .kind = OP_MAKE, .inode = i, .type = type, .number = live.next_number,
                          .m = { .mode = mode, .mtime = host.now, .ctime = host.now } });
     return i;
@@ -184,6 +179,20 @@ static int may_change(int dir, bool take)
     if (!links(dir))
         return fail(ENOENT);
     return flags & (FLAG_IMMUTABLE | (take ? FLAG_APPEND : 0)) ? fail(EPERM) : 0;
+}
+
+/* The same for a name that is new, and an inode. */
+static int may_add(int dir, const char *name)
+{
+    int i = 0;
+
+    if (strlen(name) > 255)
+        return fail(ENAMETOOLONG);
+    while (i < live.inodes && live.inode[i].type)
+        i++;
+    if (i == INODES_MAX || live.names == NAMES_MAX)
+        return fail(ENOSPC);
+    return may_change(dir, false);
 }
 
 static int is_locked(int inode)
@@ -219,7 +228,7 @@ int sys_openat(int dirfd, const char *name, int flags, mode_t mode)
             return -1;
     }
     if (found < 0) {
-        if (may_change(dir, false))
+        if (may_add(dir, name))
             return -1;
         tick();
         found = make_inode('f', mode & 07777);
@@ -324,7 +333,9 @@ int sys_linkat(int from_dir, const char *from, int to_dir, const char *to)
         return fail(ENOENT);
     if (image_find(&live, dir, to) >= 0)
         return fail(EEXIST);
-    if (may_change(dir, false) || is_locked(source))
+    if (node(source)->type == 'd')
+        return fail(EPERM);
+    if (may_add(dir, to) || is_locked(source))
         return -1;
     tick();
     set_name(dir, to, source);
@@ -344,7 +355,7 @@ int sys_symlinkat(const char *target, int dirfd, const char *name)
         return fail(EEXIST);
     if (n >= SECTOR)
         return fail(ENAMETOOLONG);
-    if (may_change(dir, false))
+    if (may_add(dir, name))
         return -1;
     tick();
     made = make_inode('l', 0777);
@@ -376,7 +387,7 @@ int sys_mkdirat(int dirfd, const char *name, mode_t mode)
 
     if (image_find(&live, dir, name) >= 0)
         return fail(EEXIST);
-    if (may_change(dir, false))
+    if (may_add(dir, name))
         return -1;
     tick();
     set_name(dir, name, make_inode('d', mode & 07777));
@@ -477,8 +488,6 @@ static void write_sectors(int inode, const unsigned char *bytes, size_t n, uint6
         uint64_t sector = (at + done) / SECTOR;
         size_t from = (size_t)((at + done) % SECTOR), take = SECTOR - from;
 
-        if (sector >= SECTORS_MAX)
-            die("a file grows too long");
         if (take > n - done)
             take = n - done;
         memcpy(whole, page_bytes(sector < f->sectors ? f->data[sector] : 0), SECTOR);
@@ -501,6 +510,8 @@ int sys_pwrite(int fd, const void *buf, size_t n, uint64_t offset, const char *n
     (void)name;
     if (n == 0)
         return 0;
+    if (offset + n > (uint64_t)SECTORS_MAX * SECTOR)
+        return fail(EFBIG);
     if (more > 0 && offset + n > (uint64_t)node(inode)->reserved * SECTOR && !room_for((more + 7) / 8 * 8))
         return fail(ENOSPC);
     tick();
@@ -547,6 +558,8 @@ int sys_ftruncate(int fd, uint64_t size, const char *name)
     int inode = inode_of(fd);
 
     (void)name;
+    if (size > (uint64_t)SECTORS_MAX * SECTOR)
+        return fail(EFBIG);
     tick();
     if (node(inode)->size != size)
         set_size(inode, size, 0, false);
@@ -570,6 +583,16 @@ int sys_fallocate(int fd, uint64_t n, const char *name)
 
 /* ---- metadata ---- */
 
+enum { SECOND = 1000000000 };
+#define TIME_MAX ((int64_t)1 << 33) /* in seconds */
+
+static struct stamp stamp_of(int64_t ns)
+{
+    int64_t rest = (ns % SECOND + SECOND) % SECOND;
+
+    return (struct stamp){ (ns - rest) / SECOND, (uint32_t)rest };
+}
+
 static int stat_inode(int i, struct sys_stat *ret)
 {
     const struct inode *n = node(i);
@@ -578,8 +601,7 @@ static int stat_inode(int i, struct sys_stat *ret)
     *ret = (struct sys_stat){
         .mode = type | n->m.mode, .uid = n->m.uid, .gid = n->m.gid, .nlink = (uint32_t)links(i),
         .flags = n->m.flags, .size = n->size, .dev = 1, .ino = n->number,
-        .mtime = { n->m.mtime / 1000000000, (uint32_t)(n->m.mtime % 1000000000) },
-        .ctime = { n->m.ctime / 1000000000, (uint32_t)(n->m.ctime % 1000000000) },
+        .mtime = stamp_of(n->m.mtime), .ctime = stamp_of(n->m.ctime),
     };
     return 0;
 }
@@ -618,9 +640,14 @@ int sys_fchmod(int fd, mode_t mode, const char *name)
     return set_mode(inode_of(fd), mode);
 }
 
+/* Of a directory, and nothing else. */
 int sys_fchmodat(int dirfd, const char *name, mode_t mode)
 {
-    return set_mode(named(dirfd, name), mode);
+    int found = named(dirfd, name);
+
+    if (found >= 0 && node(found)->type != 'd')
+        return fail(node(found)->type == 'l' ? ELOOP : ENOTDIR);
+    return set_mode(found, mode);
 }
 
 static int set_owner(int inode, uint32_t uid, uint32_t gid)
@@ -650,7 +677,10 @@ int sys_utimensat(int fd, bool link, struct stamp mtime)
     if (inode < 0)
         return -1;
     m = node(inode)->m;
-    m.mtime = mtime.sec * 1000000000 + mtime.nsec;
+    /* Beyond what an inode has room for it is the latest there is, as on Linux. */
+    if (mtime.sec > TIME_MAX || mtime.sec < -TIME_MAX)
+        mtime = (struct stamp){ mtime.sec < 0 ? -TIME_MAX : TIME_MAX, 0 };
+    m.mtime = mtime.sec * SECOND + mtime.nsec;
     return edit_meta(inode, m);
 }
 
@@ -749,12 +779,14 @@ static int replace_attribute(int i, const char *attr, const void *value, size_t 
     for (size_t at = 0; next_attribute(m.xattrs, &at, &a);) {
         size_t whole = strlen(a.name) + 1 + 4 + a.len;
 
-        if (strcmp(a.name, attr) != 0 && used + whole <= sizeof(packed)) {
+        if (strcmp(a.name, attr) != 0) {
             memcpy(packed + used, a.name, whole);
             used += whole;
         }
     }
-    if (value && used + strlen(attr) + 5 + n <= sizeof(packed)) {
+    if (value && used + strlen(attr) + 5 + n > sizeof(packed))
+        return fail(ENOSPC);
+    if (value) {
         memcpy(packed + used, attr, strlen(attr) + 1);
         used += strlen(attr) + 1;
         memcpy(packed + used, &len, 4);
@@ -781,7 +813,7 @@ int sys_removexattr(int fd, bool link, const char *attr)
 
 struct stamp sys_now(void)
 {
-    return (struct stamp){ host.now / 1000000000, (uint32_t)(host.now % 1000000000) };
+    return stamp_of(host.now);
 }
 
 uint64_t sys_boottime(void)

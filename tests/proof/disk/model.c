@@ -121,6 +121,17 @@ uint32_t text_of(const void *bytes, size_t n)
     return texts++;
 }
 
+uint32_t texts_mark(void)
+{
+    return texts;
+}
+
+void texts_release(uint32_t mark)
+{
+    while (texts > mark)
+        free(text[--texts].bytes);
+}
+
 const char *text_bytes(uint32_t t, size_t *ret_n)
 {
     if (ret_n)
@@ -252,10 +263,8 @@ int image_find_text(const struct image *im, int dir, uint32_t t)
     return -1;
 }
 
-int image_find(const struct image *im, int dir, const char *name)
+static int find(const struct image *im, int dir, const char *name, size_t n)
 {
-    size_t n = strlen(name);
-
     for (int i = 0; i < im->names; i++)
         if (im->name[i].dir == dir && text[im->name[i].text].n == n &&
             !memcmp(text[im->name[i].text].bytes, name, n))
@@ -263,17 +272,24 @@ int image_find(const struct image *im, int dir, const char *name)
     return -1;
 }
 
+int image_find(const struct image *im, int dir, const char *name)
+{
+    return find(im, dir, name, strlen(name));
+}
+
+int image_find_part(const struct image *im, int dir, const char *path)
+{
+    return find(im, dir, path, (size_t)(strchrnul(path, '/') - path));
+}
+
 int image_walk(const struct image *im, const char *path)
 {
-    char part[256];
     int at = ROOT;
 
     while (*path && at >= 0) {
-        size_t n = strcspn(path, "/");
-
-        snprintf(part, sizeof(part), "%.*s", (int)n, path);
-        at = image_find(im, at, part);
-        path += n + (path[n] == '/');
+        at = image_find_part(im, at, path);
+        path = strchrnul(path, '/');
+        path += *path == '/';
     }
     return at;
 }
@@ -369,6 +385,10 @@ void rewind_to(struct log *log, int ops)
 
 void live_do(struct op op)
 {
+    if (!live_log) {
+        op_apply(&live, &op);
+        return;
+    }
     if (live_log->count == OPS_MAX)
         die("too many operations");
     op.call = live_log->calls;
@@ -378,12 +398,13 @@ void live_do(struct op op)
 
 void live_call(void)
 {
-    live_log->calls++;
+    if (live_log)
+        live_log->calls++;
 }
 
 void live_drop(int inode)
 {
-    for (int i = 0; i < live_log->count; i++)
+    for (int i = 0; live_log && i < live_log->count; i++)
         if (live_log->op[i].inode == inode && live_log->op[i].kind == OP_DATA)
             live_log->op[i].dropped = true;
 }

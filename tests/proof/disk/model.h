@@ -32,7 +32,9 @@ uint64_t page_hash(page p);
 uint32_t pages_mark(void);
 void pages_release(uint32_t mark);
 
-uint32_t text_of(const void *bytes, size_t n); /* never forgotten; 0: the empty one */
+uint32_t text_of(const void *bytes, size_t n); /* 0: the empty one */
+uint32_t texts_mark(void);
+void texts_release(uint32_t mark);
 const char *text_bytes(uint32_t text, size_t *ret_n);
 
 struct meta {
@@ -72,6 +74,7 @@ void image_collect(struct image *im);
 /* Of everything that can be seen; `loose` leaves out what differs without meaning: inode numbers, ctimes. */
 uint64_t image_hash(const struct image *im, bool loose);
 int image_find(const struct image *im, int dir, const char *name); /* an inode, or -1 */
+int image_find_part(const struct image *im, int dir, const char *path); /* up to its first slash */
 int image_find_text(const struct image *im, int dir, uint32_t text);
 int image_walk(const struct image *im, const char *path);
 bool image_same_content(const struct image *a, int i, const struct image *b, int j);
@@ -112,7 +115,7 @@ struct log {
 
 void op_apply(struct image *im, const struct op *op);
 
-/* The mounted disk: what processes see, and where it is logged. */
+/* The mounted disk: what processes see, and where it is logged; NULL: nowhere. */
 extern struct image live;
 extern struct log *live_log;
 void mount(struct log *log, const struct image *im);
