@@ -267,8 +267,10 @@ PACKAGE := pyproject.toml setup.py build_ffi.py MANIFEST.in Makefile VERSION \
 
 PIP_INSTALL := $(IN_VENV)/pip install --quiet --disable-pip-version-check
 
+# The pip of Debian 11 is minutes in choosing versions that fit together.
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) 'pip>=23'
 
 # setuptools would pack what an earlier build left there.
 $(VENV)/installed: $(VENV)/bin/python $(PACKAGE)
