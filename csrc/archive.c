@@ -759,6 +759,8 @@ int archive_read_manifest(char *text, const struct archive_end *end, struct mani
         p != text + HEADER_LINES || !read_head(&p, ret_manifest) ||
         !read_patterns(&p, ret_scope, err) || !read_links(&p, ret_manifest))
         return error_set(err, NCF_EFILE, STEP_FORMAT, 0, name);
+    if (!listing_expect(ret_listing, end->manifest_len / 128)) /* about what a line has */
+        return error_file(err, STEP_MEMORY, ENOMEM, name);
     if (read_entries(&p, ret_listing, end->manifest_offset, err, name))
         return -1;
     return read_filling(p, text + end->manifest_len)

@@ -4,8 +4,8 @@
  * the kernel for every few pages and gives them back soon after, which was a tenth
  * of a rollback; and it is eight kilobytes of code.
  *
- * A block is a power of two in size, cut from the pool, and when it is freed it waits
- * for the next of its size.  What is larger is pages of its own.
+ * A block has room for a power of two of bytes, is cut from the pool, and when it is
+ * freed waits for the next of its size.  What is larger is pages of its own.
  *
  * MUST NOT be linked to what has threads: the helper has none.
  * MUST end the process where a block was freed before, or its header was overwritten.
@@ -18,10 +18,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { SMALLEST = 5, LARGEST = 17, POOL = 512 * 1024 };
+enum { SMALLEST = 4, LARGEST = 17, POOL = 512 * 1024 };
 
 struct block {
-    size_t size;        /* with this header */
+    size_t size;        /* of its bytes */
     struct block *next; /* free: of the same size; in use: itself */
     _Alignas(16) char bytes[];
 };
@@ -57,6 +57,11 @@ static bool has_own_pages(size_t size)
     return size > (size_t)1 << LARGEST;
 }
 
+static size_t with_header(size_t size)
+{
+    return sizeof(struct block) + size;
+}
+
 /* The binary logarithm of a size, rounded up. */
 static int order(size_t size)
 {
@@ -69,12 +74,12 @@ static int order(size_t size)
 
 static void *map(size_t size)
 {
-    return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return mmap(NULL, with_header(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
 static void *cut(size_t size)
 {
-    if (left < size) {
+    if (left < with_header(size)) {
         char *more = map(POOL);
 
         if (more == MAP_FAILED)
@@ -82,24 +87,23 @@ static void *cut(size_t size)
         pool = more;
         left = POOL;
     }
-    left -= size;
-    pool += size;
-    return hand_out((struct block *)(void *)(pool - size), size);
+    left -= with_header(size);
+    pool += with_header(size);
+    return hand_out((struct block *)(void *)(pool - with_header(size)), size);
 }
 
 void *malloc(size_t n)
 {
-    size_t size = sizeof(struct block) + n;
     struct block *b;
 
     if (n > PTRDIFF_MAX - sizeof(*b))
         return hand_out(MAP_FAILED, n);
-    if (has_own_pages(size))
-        return hand_out(map(size), size);
-    b = waiting[order(size)];
+    if (has_own_pages(n))
+        return hand_out(map(n), n);
+    b = waiting[order(n)];
     if (!b)
-        return cut((size_t)1 << order(size));
-    waiting[order(size)] = b->next;
+        return cut((size_t)1 << order(n));
+    waiting[order(n)] = b->next;
     return hand_out(b, b->size);
 }
 
@@ -112,7 +116,7 @@ void free(void *bytes)
         return;
     b = block_of(bytes);
     if (has_own_pages(b->size)) {
-        munmap(b, b->size);
+        munmap(b, with_header(b->size));
         errno = before;
     } else {
         b->next = waiting[order(b->size)];
@@ -138,13 +142,13 @@ void *realloc(void *bytes, size_t n)
     if (!bytes)
         return malloc(n);
     b = block_of(bytes);
-    if (n <= b->size - sizeof(*b))
+    if (n <= b->size)
         return bytes;
     if (has_own_pages(b->size) && n <= PTRDIFF_MAX - sizeof(*b))
-        return hand_out(mremap(b, b->size, sizeof(*b) + n, MREMAP_MAYMOVE), sizeof(*b) + n);
+        return hand_out(mremap(b, with_header(b->size), with_header(n), MREMAP_MAYMOVE), n);
     moved = malloc(n);
     if (moved) {
-        memcpy(moved, bytes, b->size - sizeof(*b));
+        memcpy(moved, bytes, b->size);
         free(bytes);
     }
     return moved;

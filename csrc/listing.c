@@ -11,6 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool listing_expect(struct listing *l, size_t count)
+{
+    return array_grow((void **)&l->entry, count, &l->room, sizeof(*l->entry));
+}
+
 struct entry *listing_add(struct listing *l, const struct entry *e)
 {
     if (!array_grow((void **)&l->entry, l->count, &l->room, sizeof(*e)))

@@ -22,6 +22,8 @@ struct listing {
     struct arena memory;
 };
 
+/* So many may come: room for them at once costs less than growing.  False if memory is short. */
+bool listing_expect(struct listing *l, size_t count);
 /* Adds an entry whose strings are in l->memory.  NULL if memory is short. */
 struct entry *listing_add(struct listing *l, const struct entry *e);
 /* The entry of `path`, or NULL. */

@@ -147,7 +147,9 @@ bool array_grow(void **array, size_t count, size_t *room, size_t size)
 
     if (count < *room)
         return true;
-    if (more > SIZE_MAX / 2 / size)
+    while (more <= count && more <= SIZE_MAX / 4 / size)
+        more *= 2;
+    if (more <= count || more > SIZE_MAX / 2 / size)
         return false;
     moved = realloc(*array, more * size);
     if (!moved)

@@ -37,8 +37,8 @@ void buffer_free(struct buffer *b);
 #define AUTO_BUFFER __attribute__((cleanup(buffer_free))) struct buffer
 
 /*
- * Room for one more element of `size` bytes in an array of *count; the array
- * may move.  False if memory is short.
+ * Room for one more element of `size` bytes in an array of `count`, some of which
+ * may yet have to come; the array may move.  False if memory is short.
  */
 bool array_grow(void **array, size_t count, size_t *room, size_t size);
 /* As qsort(), which takes ten times the room in a small libc. */

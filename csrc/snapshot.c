@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WINDOW = 256 * 1024, WRITE_BUFFER = 64 * 1024, WRITE_BEHIND = 1024 * 1024, HEAD_ROOM = 16 * 1024 };
+enum { WINDOW = 128 * 1024, WRITE_BUFFER = 64 * 1024, WRITE_BEHIND = 1024 * 1024, HEAD_ROOM = 16 * 1024 };
 #define TEMP_PATH PATH_STATE "/" PATH_TEMP
 
 /* ---- reading ---- */
@@ -148,6 +148,8 @@ bool snapshot_is_damaged(const struct error *err)
 int snapshot_list_live(struct snapshot *s, struct dirs *dirs, struct listing *live,
                        struct error *err)
 {
+    if (!listing_expect(live, s->files.count))
+        return error_file(err, STEP_MEMORY, ENOMEM, "");
     if (s->manifest.kind == ARCHIVE_WHOLE)
         return listing_of_scope(live, &s->scope, dirs, LISTING_COMPARE, err);
     return listing_of_paths(live, &s->files, dirs, true, err);
