@@ -56,8 +56,7 @@ static void pax_record(struct buffer *b, const char *key, const char *attr, cons
 
     for (size_t power = 10; rest + digits >= power; power *= 10)
         digits++;
-    buffer_number(b, rest + digits, 10, 1);
-    buffer_text(b, " ");
+    buffer_number(b, rest + digits, 10, 1, ' ');
     buffer_text(b, key);
     buffer_text(b, attr);
     buffer_text(b, "=");
@@ -74,7 +73,7 @@ static void pax_number(struct buffer *b, const char *key, uint64_t value)
 {
     AUTO_BUFFER text = { 0 };
 
-    buffer_number(&text, value, 10, 1);
+    buffer_number(&text, value, 10, 1, '\0');
     pax_record(b, key, "", text.data, text.len);
 }
 
@@ -94,9 +93,8 @@ static void pax_mtime(struct buffer *b, struct stamp t)
 
     if (t.sec < 0)
         buffer_text(&digits, "-");
-    buffer_number(&digits, magnitude(sec), 10, 1);
-    buffer_text(&digits, ".");
-    buffer_number(&digits, back ? 1000000000u - t.nsec : t.nsec, 10, 9);
+    buffer_number(&digits, magnitude(sec), 10, 1, '.');
+    buffer_number(&digits, back ? 1000000000u - t.nsec : t.nsec, 10, 9, '\0');
     pax_record(b, "mtime", "", text, digits.len);
 }
 
@@ -132,7 +130,7 @@ static void pax_acl(struct buffer *b, const char *key, const struct xattr *x)
             buffer_text(&text, text.len ? "," : "");
             buffer_text(&text, tags[i].word);
             if (tags[i].with_id)
-                buffer_number(&text, le32(x->value + at + 4), 10, 1);
+                buffer_number(&text, le32(x->value + at + 4), 10, 1, '\0');
             buffer_text(&text, ":");
             buffer_text(&text, permissions);
         }
@@ -220,22 +218,21 @@ void archive_member(struct buffer *b, const struct entry *e, const struct entry 
     char type = first != e ? '1' : e->type == 'l' ? '2' : e->type == 'd' ? '5' : '0';
     char path[PATH_SIZE + 1];
     size_t start = b->len;
-    void *h;
+    struct ustar *h;
 
     memcpy(path, e->path, strlen(e->path) + 1);
     if (type == '5')
         strcat(path, "/");
-    buffer_claim(b, ARCHIVE_BLOCK); /* for the pax header, whose size comes after it */
+    buffer_claim(b, ARCHIVE_BLOCK); /* for the pax header, where one is needed */
     pax_records(b, e, path, linkname);
     if (b->failed)
         return;
-    if (b->len == start + ARCHIVE_BLOCK) {
-        b->len = start;
-    } else {
-        header((void *)(b->data + start), &plain, 'x', "pax", "", b->len - start - ARCHIVE_BLOCK);
+    h = (void *)(b->data + start);
+    if (b->len > start + ARCHIVE_BLOCK) {
+        header(h, &plain, 'x', "pax", "", b->len - start - ARCHIVE_BLOCK);
         pad_block(b);
+        h = buffer_claim(b, ARCHIVE_BLOCK);
     }
-    h = buffer_claim(b, ARCHIVE_BLOCK);
     if (h)
         header(h, e, type, path, linkname, type == '0' ? e->st.size : 0);
 }
@@ -260,43 +257,38 @@ static bool must_escape(unsigned char c)
 /* Bytes as one word of printable ASCII: %XX for the rest. */
 static void add_word(struct buffer *b, const void *bytes, size_t n)
 {
-    const unsigned char *p = bytes;
-    size_t plain_run = 0;
+    const unsigned char *p = bytes, *end = p + n;
 
-    for (size_t i = 0; i < n; i++) {
-        char escaped[3] = { '%', hex_digits[p[i] >> 4], hex_digits[p[i] & 15] };
+    while (p < end) {
+        const unsigned char *first = p;
 
-        if (!must_escape(p[i])) {
-            plain_run++;
-            continue;
-        }
-        buffer_add(b, p + i - plain_run, plain_run);
-        buffer_add(b, escaped, sizeof(escaped));
-        plain_run = 0;
+        while (p < end && !must_escape(*p))
+            p++;
+        buffer_add(b, first, (size_t)(p - first));
+        if (p == end)
+            return;
+        buffer_text(b, "%");
+        buffer_number(b, *p++, 16, 2, '\0');
     }
-    buffer_add(b, p + n - plain_run, plain_run);
 }
 
 static void add_hex(struct buffer *b, const unsigned char *bytes, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        buffer_number(b, bytes[i], 16, 2);
+        buffer_number(b, bytes[i], 16, 2, '\0');
 }
 
 static void add_number(struct buffer *b, uint64_t value, unsigned base, char end)
 {
-    buffer_number(b, value, base, 1);
-    buffer_add(b, &end, 1);
+    buffer_number(b, value, base, 1, end);
 }
 
 static void add_stamp(struct buffer *b, struct stamp t, char end)
 {
     if (t.sec < 0)
         buffer_add(b, "-", 1);
-    buffer_number(b, magnitude(t.sec), 10, 1);
-    buffer_add(b, ".", 1);
-    buffer_number(b, t.nsec, 10, 9);
-    buffer_add(b, &end, 1);
+    buffer_number(b, magnitude(t.sec), 10, 1, '.');
+    buffer_number(b, t.nsec, 10, 9, end);
 }
 
 static void add_line(struct buffer *b, const char *key, const char *value)
@@ -388,8 +380,8 @@ void archive_manifest(struct buffer *b, const struct manifest *m, const struct s
         buffer_text(b, ".");
     buffer_text(b, "\n");
     buffer_text(b, "end ");
-    buffer_number(b, b->len - 4 + ARCHIVE_END_LINE, 10, 12);
-    buffer_text(b, " 0000000000000000\n");
+    buffer_number(b, b->len - 4 + ARCHIVE_END_LINE, 10, 12, ' ');
+    buffer_text(b, "0000000000000000\n");
 }
 
 static void put_hex64(char *digits, uint64_t value)

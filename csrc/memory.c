@@ -107,19 +107,20 @@ void buffer_text(struct buffer *b, const char *text)
     buffer_add(b, text, strlen(text));
 }
 
-void buffer_number(struct buffer *b, uint64_t value, unsigned base, int width)
+void buffer_number(struct buffer *b, uint64_t value, unsigned base, int width, char end)
 {
-    char digits[64];
-    char *first = digits + sizeof(digits);
+    char digits[65];
+    char *last = digits + sizeof(digits) - 1, *first = last;
 
+    *last = end;
     do {
         /* Nearly all are decimal, and a division by a constant is none. */
         uint64_t rest = base == 10 ? value / 10 : value / base;
 
         *--first = "0123456789abcdef"[value - rest * base];
         value = rest;
-    } while (value || digits + sizeof(digits) - first < width);
-    buffer_add(b, first, (size_t)(digits + sizeof(digits) - first));
+    } while (value || last - first < width);
+    buffer_add(b, first, (size_t)(last - first) + (end != '\0'));
 }
 
 void *buffer_claim(struct buffer *b, size_t n)

@@ -29,8 +29,8 @@ struct buffer {
 bool buffer_room(struct buffer *b, size_t n);
 void buffer_add(struct buffer *b, const void *bytes, size_t n);
 void buffer_text(struct buffer *b, const char *text);
-/* The digits of a number in a base up to 16, at least `width` of them. */
-void buffer_number(struct buffer *b, uint64_t value, unsigned base, int width);
+/* The digits of a number in a base up to 16, at least `width` of them, then `end` unless it is NUL. */
+void buffer_number(struct buffer *b, uint64_t value, unsigned base, int width, char end);
 /* n more bytes, zeroed, to be filled in before the next call; NULL if memory is short. */
 void *buffer_claim(struct buffer *b, size_t n);
 void buffer_free(struct buffer *b);

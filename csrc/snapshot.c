@@ -365,20 +365,23 @@ static int write_member(struct writer *w, struct entry *e)
 
 static int write_manifest(struct writer *w, const struct manifest *m, const struct scope *scope)
 {
-    static const char end[ARCHIVE_END];
-    AUTO_BUFFER text = { 0 };
+    struct buffer *text = &w->l->content; /* what it held is written: its memory serves again */
     AUTO_BUFFER head = { 0 };
 
-    archive_manifest(&text, m, scope, w->l);
-    archive_manifest_member(&head, text.len);
-    if (text.failed || head.failed)
+    text->len = 0;
+    text->failed = false;
+    archive_manifest(text, m, scope, w->l);
+    archive_manifest_member(&head, text->len);
+    if (text->failed || head.failed)
         return error_file(w->err, STEP_MEMORY, ENOMEM, TEMP_PATH);
     if (writer_add(w, head.data, head.len) || writer_flush(w))
         return -1;
-    archive_seal(&text, xxh64_value(&w->sum));
-    if (writer_add(w, text.data, text.len) || writer_add(w, end, sizeof(end)))
-        return -1;
-    return writer_flush(w);
+    archive_seal(text, xxh64_value(&w->sum));
+    if (!buffer_claim(text, ARCHIVE_END))
+        return error_file(w->err, STEP_MEMORY, ENOMEM, TEMP_PATH);
+    if (sys_write(w->fd, text->data, text->len, PATH_TEMP))
+        return error_file(w->err, STEP_WRITE, errno, TEMP_PATH);
+    return 0;
 }
 
 static int write_all(struct writer *w, const struct manifest *m, const struct scope *scope)

@@ -280,7 +280,7 @@ static void finish_units(struct parser *p)
         u->name = name_of(p, u->handle);
         rename_needs(p, u);
         buffer_text(&u->text, "common=");
-        buffer_number(&u->text, xxh64_value(&p->common), 16, 16);
+        buffer_number(&u->text, xxh64_value(&p->common), 16, 16, '\0');
         buffer_text(&u->text, "\n");
     }
 }
