@@ -128,9 +128,9 @@ def test_short_memory_is_no_record(core: Core, links: Links) -> None:
     """Every allocation of reading a record fails: it is refused, and nothing is kept."""
     text = b"".join(b"link n%02d up 192.0.2.2/24\n" % i for i in range(40))
     for k in itertools.count(1):
-        with faults.memory(core, k) as allocations:
+        with faults.Memory(core, k) as memory:
             taken = links.parse(text)
-            assert taken == (allocations() < k)
+        assert taken == (memory.count < k)
         links.close()
         if taken:
             break
@@ -350,9 +350,9 @@ def test_short_memory_is_an_error(core: Core, links: Links) -> None:
     kernel = Kernel([link(f"n{i}", i) for i in range(40)], [address("192.0.2.2", 24, i) for i in range(9)], [route("192.0.2.1", 30)])
     held = faults.held(core)
     for k in itertools.count(1):
-        with faults.kernel(core, kernel), faults.memory(core, k) as allocations:
+        with faults.kernel(core, kernel), faults.Memory(core, k) as memory:
             read = links.read()
-            assert read == (allocations() < k)
+        assert read == (memory.count < k)
         if read:
             break
         assert links.error.code == ENOMEM and faults.held(core) == held

@@ -72,13 +72,13 @@ def test_every_allocation_fails(core: Core, stack: str, lasting: bool) -> None:
     expected, held = whole(core, stack), faults.held(core)
     told = 0
     for k in itertools.count(1):
-        with faults.memory(core, k, lasting) as allocations:
+        with faults.Memory(core, k, lasting) as memory:
             try:
                 found = whole(core, stack)
             except MemoryError:
                 found, told = expected, told + 1
-            if allocations() < k:
-                break
+        if memory.count < k:
+            break
         assert found == expected, f"allocation {k}"
         assert faults.held(core) == held, f"allocation {k}"
     assert told > 10
