@@ -438,6 +438,25 @@ def test_a_device_that_networkd_makes_late(stage: Stage, made_by: str) -> None:
     assert (stage.host.links()["eth0"].get("master") == "br0") == made_by.startswith("reload")
 
 
+@pytest.mark.parametrize("stack", ["ifupdown", "networkd"])
+def test_a_device_whose_addresses_changed(stage: Stage, stack: str) -> None:
+    """Nothing of the device itself did, or the stack changes it in place: it is not made anew."""
+    if stack == "ifupdown":
+        stage.install(*IFUPDOWN)
+    else:
+        stage.networkd()
+    stage.run("ip", "link", "add", "br0", "type", "bridge")
+    before = stage.host.links()["br0"]["ifindex"]
+    for more in ("", "# more\n", " up x\n"):
+        stage.write(INTERFACES, "iface br0 inet manual\n bridge_ports none\n" + more)
+        for name, text in BRIDGE.items():
+            stage.write(f"{NETWORK}/{name}", text + ("[Network]\nDHCP=yes\n" if "x" in more and name == "br0.network" else ""))
+        if not more:
+            stage.start()
+    assert stage.rollback().interfaces == {"br0": (CHANGED, "")}
+    assert stage.host.links()["br0"]["ifindex"] == before
+
+
 def test_a_pattern_whose_file_changed(stage: Stage) -> None:
     """What is as networkd was told anew is not told again; what a hand did elsewhere is."""
     stage.networkd()
@@ -526,7 +545,7 @@ def test_ifcfg_files_of_network_manager(stage: Stage, place: str) -> None:
 
 # ---- network-scripts ----
 
-ALIAS = "DEVICE=eth0:1\nIPADDR={}\nPREFIX=24\n"
+ALIAS = "A=b\nDEVICE=eth0:1\nIPADDR={}\nPREFIX=24\n"
 
 
 @pytest.mark.parametrize(
@@ -563,17 +582,20 @@ def test_scripts_of_which_one_is_missing(stage: Stage, missing: str) -> None:
 
 
 def test_a_port_that_only_others_name(stage: Stage) -> None:
-    """A bridge without a file of its own changes with its port; ifup and ifdown can't be told of it."""
+    """A bridge without a file changes with its port; ifup and ifdown can't be told of it; what was down stays so."""
     stage.install(*IFUPDOWN[:2])
     stage.write(f"{SCRIPTS}/ifup-eth", "", 0o755)
     stage.pair("eth0", "eth1")
+    stage.run("ip", "link", "set", "eth1", "down")
     stage.run("ip", "link", "add", "br0", "type", "bridge")
-    stage.write(f"{SCRIPTS}/ifcfg-eth0", "DEVICE=eth0\nBRIDGE=br0\n")
-    stage.start()
-    stage.write(f"{SCRIPTS}/ifcfg-eth0", "DEVICE=eth0\nBRIDGE=br0\nMTU=9000\n")
+    for more in ("", "MTU=9000\n"):
+        stage.write(f"{SCRIPTS}/ifcfg-eth0", "DEVICE=eth0\nBRIDGE=br0\n" + more)
+        stage.write(f"{SCRIPTS}/ifcfg-eth1", "DEVICE=eth1\n" + more)
+        if not more:
+            stage.start()
     found = stage.rollback()
-    assert found.interfaces == {"eth0": (CHANGED, ""), "br0": (WITH_OTHERS, "")}
-    assert found.calls == ["ifdown eth0", "ifup eth0"]
+    assert found.interfaces == {"eth0": (CHANGED, ""), "eth1": (CHANGED, ""), "br0": (WITH_OTHERS, "")}
+    assert sorted(found.calls) == ["ifdown eth0", "ifdown eth1", "ifup eth0"]
 
 
 # ---- netplan ----
@@ -650,6 +672,7 @@ def test_a_renderer_of_netplan(stage: Stage, runs: str) -> None:
     """The one that runs is told; where none does, nobody is, and that is said."""
     stage.pair("eth0", "eth1")
     netplan(stage)
+    stage.install("nmcli")
     if runs == "networkd":
         stage.networkd()
     if runs == "NetworkManager":
@@ -680,6 +703,42 @@ def test_a_device_of_yaml_that_nobody_can_read(stage: Stage, known: str) -> None
     found = stage.rollback()
     assert "a.yaml, line 1: was not understood" in found.notice
     assert {"br0", "br1"} & set(stage.host.links()) == ({"br1"} if known == "from its file" else {"br0", "br1"})
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "late"])
+def test_a_bridge_that_netplan_makes_anew(stage: Stage, late: bool) -> None:
+    """It goes, with its ports' ties, and comes again; networkd is asked twice where it came late."""
+    stage.networkd()
+    stage.install("netplan")
+    stage.pair("eth0", "eth1")
+    stage.run("ip", "link", "add", "br0", "type", "bridge")
+    stage.run("ip", "link", "set", "br0", "up")
+    netdev = "/run/systemd/network/10-netplan-br0.netdev"
+    stage.does("netplan", f"rm -f {netdev}; grep STP= /etc/netplan/a.yaml >{netdev}; true")
+    make = "ip link add br0 type bridge && ip link set br0 up"
+    again = "[ -e /does/asked ] || { touch /does/asked; exit 0; }; " if late else ""
+    stage.does("networkctl", f"[ $1 = reload ] || exit 0; {again}{make}")
+    text = YAML + '    "a/b": {}\n  bridges:\n    br0:\n      interfaces: [eth0, eth9, a-port-of-too-long-a-name]\n'
+    before = stage.host.links()["br0"]["ifindex"]
+    stage.write("/etc/netplan/a.yaml", text)
+    stage.write("/run/systemd/network/x", "")
+    stage.start()
+    stage.write("/etc/netplan/a.yaml", text + "      # STP=yes\n      mtu: 9000\n")
+    stage.run("netplan", "generate")
+    stage.write("/calls", "")
+    found = stage.rollback()
+    assert found.error == "" and stage.host.links()["br0"]["ifindex"] != before
+    assert found.calls == ["netplan generate", *["networkctl reload"] * (2 if late else 1), "networkctl reconfigure eth0"]
+
+
+def test_all_interfaces_of_netplan(stage: Stage) -> None:
+    """Where all are asked for, each that was up is configured anew, changed or not."""
+    stage.networkd()
+    stage.pair("eth0", "eth1")
+    netplan(stage)
+    stage.write("/etc/netplan/a.yaml", YAML)
+    stage.start()
+    assert stage.rollback(ROLLBACK_ALL).calls == ["netplan generate", "networkctl reload", "networkctl reconfigure eth0"]
 
 
 # ---- everything fails ----
@@ -743,8 +802,8 @@ def test_every_allocation_of_a_rollback_fails(stage: Stage) -> None:
     stage.install(*IFUPDOWN)
     stage.does("ifup", "echo refused; exit 1")
     stage.pair("eth0", "eth1")
-    texts = "iface eth0 inet manual\n", "iface eth0 inet manual\n up x\n"
-    found = each_fault(stage, INTERFACES, texts, lambda k: faults.Memory(stage.core, k))
+    texts = [f"iface eth0 inet manual\n{more}iface a inet manual\n requires eth0\n" for more in ("", " up x\n")]
+    found = each_fault(stage, INTERFACES, (texts[0], texts[1]), lambda k: faults.Memory(stage.core, k))
     assert found[0].commands == "ifup eth0: exit status 1: refused"
     assert len(found) > 10 and any(it.code == ncf.ENOMEM for it in found)
 
