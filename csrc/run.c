@@ -427,7 +427,7 @@ void run_describe(const struct run_result *r, char *text, size_t size)
     switch (r->end) {
     case RUN_EXITED: snprintf(text, size, "exit status %d", r->status); break;
     case RUN_SIGNALLED: snprintf(text, size, "killed by signal %d", r->status); break;
-    case RUN_TIMED_OUT: snprintf(text, size, "no end after %d s, killed", r->status / 1000); break;
+    case RUN_TIMED_OUT: snprintf(text, size, "no end after %d s, killed", (r->status + 999) / 1000); break;
     case RUN_NOT_STARTED: snprintf(text, size, "not started: %s", strerror(r->status)); break;
     }
 }

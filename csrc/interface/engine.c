@@ -326,6 +326,7 @@ static size_t run_batch(struct work *w, const char *program, const char *const *
 
         if (down)
             batch[i]->down_failed = !good;
+        batch[i]->told = !down;
         if (good)
             work_done(w, batch[i]->name, down ? DONE_DOWN : DONE_UP);
     }
@@ -356,12 +357,13 @@ void work_run_each(struct work *w, const char *program, const char *const *words
     }
 }
 
-static bool files_changed(const struct work *w, const char *name)
+/* By its stack, or a moment ago by us. */
+static bool is_dealt_with(const struct work *w, const char *name)
 {
     for (size_t i = 0; i < w->plan.count; i++) {
         const struct move *m = &w->plan.move[i];
 
-        if (m->change >= PLAN_ADDED && m->change <= PLAN_CHANGED &&
+        if ((m->told || (m->change >= PLAN_ADDED && m->change <= PLAN_CHANGED)) &&
             (!strcmp(m->name, name) ||
              (scope_part_is_wild(m->name) && scope_part_matches(m->name, name))))
             return true;
@@ -377,7 +379,7 @@ void work_run_by_hand(struct work *w, const char *program, const char *const *wo
 
         link_lacks(was, links_find(w->present, was->name), lacks, sizeof(lacks));
         if (was->up && (*lacks || w->all) && model_covers(&w->was, was->name) &&
-            !files_changed(w, was->name))
+            !is_dealt_with(w, was->name))
             work_up(w, was->name, program, words, was->name);
     }
 }
@@ -580,11 +582,12 @@ void engine_not_back(const struct engine *e, char *text, size_t size)
 {
     size_t n = 0;
 
-    *text = '\0';
     for (size_t i = 0; i < e->findings && n < size; i++)
         if (*e->finding[i].lacks)
             n += (size_t)snprintf(text + n, size - n, "%s%s (%s)", n ? ", " : "",
                                   e->finding[i].name, e->finding[i].lacks);
+    if (n == 0)
+        snprintf(text, size, "the kernel does not say which");
 }
 
 const char *engine_unread(const struct engine *e)

@@ -51,7 +51,7 @@ bool engine_follows(const void *engine, const char *path);
 void engine_before(struct engine *e);
 /* Brings up what was removed or changed, and asks the kernel.  True if all is as it was. */
 bool engine_after(struct engine *e);
-/* What is not as it was, in one line; "" if nothing. */
+/* What is not as it was, in one line, when engine_after() was not true. */
 void engine_not_back(const struct engine *e, char *text, size_t size);
 /* Where the present files could not be understood by us; NULL if they could, or nothing differs. */
 const char *engine_unread(const struct engine *e);

@@ -73,6 +73,7 @@ struct move {
     enum plan_change change;
     unsigned was_level, now_level; /* 0 stands on nothing, 1 on that, and so on */
     bool down_failed;
+    bool told; /* to come up */
 };
 
 struct plan {

@@ -213,7 +213,7 @@ static bool starts_by_itself(const struct unit *u)
 {
     static const char no[] = "connection.autoconnect=false\n";
 
-    return !u->text.len || !memmem(u->text.data, u->text.len, no, strlen(no));
+    return !memmem(u->text.data, u->text.len, no, strlen(no));
 }
 
 static bool was_recorded(const struct work *w)

@@ -72,7 +72,8 @@ void work_run_each(struct work *w, const char *program, const char *const *words
                    bool (*wanted)(const struct work *w, const struct move *s));
 /*
  * Runs it for every interface that was up, that the stack configures and that
- * is not as it was, though no file of it changed; `all` counts as such.
+ * is not as it was, though no file of it changed and nothing told it to come up;
+ * `all` counts as such.
  */
 void work_run_by_hand(struct work *w, const char *program, const char *const *words);
 /* Keeps for the result that this was done with the interface, and did not fail. */

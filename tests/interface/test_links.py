@@ -128,9 +128,9 @@ def test_short_memory_is_no_record(core: Core, links: Links) -> None:
     """Every allocation of reading a record fails: it is refused, and nothing is kept."""
     text = b"".join(b"link n%02d up 192.0.2.2/24\n" % i for i in range(40))
     for k in itertools.count(1):
-        with faults.memory(core, k) as allocations:
+        with faults.Memory(core, k) as memory:
             taken = links.parse(text)
-            assert taken == (allocations() < k)
+        assert taken == (memory.count < k)
         links.close()
         if taken:
             break
@@ -233,7 +233,7 @@ def test_what_counts_of_the_answers(core: Core, links: Links) -> None:
         [link("eth1", 2, up=False) + link("eth0"), link("a b", 3) + link("", 4) + link("x%", 5) + link("x\x7f", 6), link("y" * 16, 7)],
         [
             address("192.0.2.2", 24) + address("2001:db8::2", 64, kind=1),
-            address("198.51.100.2", 24, flags=0) + address("2001:db8::3", 64, flags=0) + address("fe80::1", 64, scope=253),
+            address("2001:db8::3", 64, flags=0) + address("198.51.100.2", 24, flags=0) + address("fe80::1", 64, scope=253),
             address("203.0.113.2", 24, flags=0, more=attribute(8, struct.pack("=I", 0x280))),
             address("192.0.2.9", 24, index=9) + message(ADDRESS, struct.pack("=BBBBI", 5, 24, 0x80, 0, 1) + attribute(2, bytes(16))),
             message(ADDRESS, struct.pack("=BBBBI", 2, 24, 0x80, 0, 1) + attribute(2, b"\1\2")),
@@ -296,7 +296,7 @@ def test_a_list_that_changed_meanwhile_is_asked_for_again(core: Core, links: Lin
     with faults.kernel(core, once):
         assert links.read()
     assert links.text() == "link eth0 up\n" and kernel.asked == [18, 22, 18, 22, 26]
-    kernel = Kernel([message(DONE, bytes(4), CHANGED)], [], [])
+    kernel = Kernel([message(LINK, flags=CHANGED) + link("eth0"), message(DONE, bytes(4))], [], [])
     with faults.kernel(core, kernel):
         assert not links.read()
     assert kernel.asked == [18] * 10
@@ -336,6 +336,16 @@ def test_an_interruption_is_no_error(core: Core, links: Links) -> None:
         assert links.read() and links.find("lo")
 
 
+def test_what_else_the_kernel_says_to_a_command(core: Core, links: Links) -> None:
+    """Its answer is an error message, of 0 for success; what comes before it is passed over."""
+    assert links.parse(b"link eth0 up\n")
+    for error in (0, errno.EPERM):
+        answers: list[bytes | int] = [link("eth0"), message(ERROR, struct.pack("=i", -error))]
+        with faults.kernel(core, lambda call, _, left=answers: left.pop(0) if call == "recv" else None):  # type: ignore[misc]
+            assert core.lib.link_delete(links.find("eth0")) == (-1 if error else 0)
+        assert answers == []
+
+
 @pytest.mark.parametrize("error", [errno.EPERM, errno.EINTR])
 def test_the_kernel_refuses(core: Core, links: Links, error: int) -> None:
     """Its error is an error, whichever it is."""
@@ -350,9 +360,9 @@ def test_short_memory_is_an_error(core: Core, links: Links) -> None:
     kernel = Kernel([link(f"n{i}", i) for i in range(40)], [address("192.0.2.2", 24, i) for i in range(9)], [route("192.0.2.1", 30)])
     held = faults.held(core)
     for k in itertools.count(1):
-        with faults.kernel(core, kernel), faults.memory(core, k) as allocations:
+        with faults.kernel(core, kernel), faults.Memory(core, k) as memory:
             read = links.read()
-            assert read == (allocations() < k)
+        assert read == (memory.count < k)
         if read:
             break
         assert links.error.code == ENOMEM and faults.held(core) == held

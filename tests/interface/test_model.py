@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -110,10 +111,12 @@ def test_a_port_in_the_place_of_another_is_a_change(parse: Parse) -> None:
     assert changes(parse, "networkd", was, now) == {"eth0": REMOVED, "eth1": ADDED, "br0": CHANGED}
 
 
-def test_nothing_is_about_nothing(parse: Parse) -> None:
-    """Without files no interface is covered, and no move is there to stand on."""
+def test_nothing_is_about_nothing(core: Core, parse: Parse) -> None:
+    """Without files no interface is covered, and no move is there to stand on; an ending is not all."""
     nothing = parse("ifupdown", {})
     assert not nothing.covers("a") and interfaces.plan(nothing, nothing) == {}
+    assert not core.lib.plan_find(ctypes.byref(interfaces.PlanStruct()), b"a")
+    assert not core.lib.text_ends(b".conf", ctypes.c_size_t(5), b".conf")
 
 
 def test_a_name_that_no_interface_can_have_is_no_ground(parse: Parse) -> None:
@@ -394,6 +397,7 @@ def test_ifcfg_quotes_comments_and_blanks(parse: Parse) -> None:
         ("DEVICE{=a", "x"),
         ("export", "x"),
         ("exportDEVICE=a", "x"),
+        ("export=a", "x"),
         ("DEVICE", "x"),
         ("DEVICE a", "x"),
         ("DEVICE=" + "a" * 80, "a" * 63),

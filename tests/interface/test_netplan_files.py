@@ -202,6 +202,7 @@ BROKEN = {
     "no key": ("    eth1: {}", "    eth1: {}\n    eth2", 16),
     "no key in brackets": ("    eth1: {}", "    eth1: {: a}", 15),
     "no value in brackets": ("[192.0.2.53]", "[: a]", 10),
+    "open quote of a value": ("stp: false", 'stp: "false', 21),
     "open quote in brackets": ("[192.0.2.53]", '["192]', 10),
     "text behind a quote": ('db8::2/64"', 'db8::2/64"#', 8),
     "text behind a key's colon": ("    eth1: {}", '    "eth1":{}', 15),
@@ -250,7 +251,7 @@ def test_values_and_keys(parse: Parser, value: str, said: list[str]) -> None:
     assert units.by_name["eth0"].needs == []
 
 
-@pytest.mark.parametrize("text", ["", "ethernets: eth0\n", "  ethernets: [a, b]\n", "other: {a: {b: c}}\n"])
+@pytest.mark.parametrize("text", ["", "ethernets: eth0\n", "  ethernets: [a, b]\n", "other: {a: {b: c}}\n", "---x: {}\n"])
 def test_what_is_no_interface(parse: Parser, text: str) -> None:
     """Other keys, and lists or words in the place of all interfaces, name none; and are no error here."""
     assert one(parse, HEAD + text) == Units("", {})

@@ -18,6 +18,7 @@ KEYFILE = "[connection]\nuuid={uuid}\ntype={type}\ninterface-name={name}\n[ipv4]
 def netplan(text: str) -> Files:
     return {
         "etc/netplan/01.yaml": f"network:\n  ethernets:\n    lan: {{match: {{name: eth0}}}}\n{text}",
+        "etc/netplan/04.yaml": f"network: {{ethernets: {{i{LONG}: {{set-name: n{LONG}}}}}, bonds: {{b: {{interfaces: [i{LONG}]}}}}}}",
         "etc/netplan/02.yaml": f"network: {{bonds: {{bond0: {{interfaces: [lan], mtu: {LONG}}}}}}}",
         "etc/netplan/03.yaml": "network: [broken",
         "etc/systemd/network/10-netplan-lan.network.d/more.conf": "[Link]\nMTUBytes=1300\n",
@@ -27,7 +28,7 @@ def netplan(text: str) -> Files:
 def keyfiles(last: int) -> Files:
     bond = KEYFILE.format(uuid="u-1", type="bond", name="bond0", n=2, more=LONG)
     port = KEYFILE.format(uuid="u-2", type="ethernet", name="eth0", n=last, more="[connection]\nmaster=u-1\ncontroller=bond0")
-    rows = {"a": bond, "b": port, "c": "[connection]\ntype=vlan\n"}
+    rows = {"d": KEYFILE.format(uuid=LONG, type="x", name="y", n=4, more=""), "a": bond, "b": port, "c": "[connection]\ntype=vlan\n"}
     return {f"etc/NetworkManager/system-connections/{name}": text for name, text in rows.items()}
 
 
@@ -72,13 +73,13 @@ def test_every_allocation_fails(core: Core, stack: str, lasting: bool) -> None:
     expected, held = whole(core, stack), faults.held(core)
     told = 0
     for k in itertools.count(1):
-        with faults.memory(core, k, lasting) as allocations:
+        with faults.Memory(core, k, lasting) as memory:
             try:
                 found = whole(core, stack)
             except MemoryError:
                 found, told = expected, told + 1
-            if allocations() < k:
-                break
+        if memory.count < k:
+            break
         assert found == expected, f"allocation {k}"
         assert faults.held(core) == held, f"allocation {k}"
     assert told > 10

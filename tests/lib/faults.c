@@ -9,10 +9,11 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-/* Fails the K-th allocation from now on, or it and all later ones; 0: none. */
-void faults_memory(long k, bool lasting);
-/* How many there were since. */
-long faults_allocations(void);
+/*
+ * Fails the K-th allocation from now on, or it and all later ones; 0: none.
+ * Returns how many there were since the last such call.
+ */
+long faults_memory(long k, bool lasting);
 /* How many pieces of memory the core has and did not give back. */
 long faults_held(void);
 /*
@@ -26,16 +27,14 @@ static _Atomic long fails_at, allocations, held;
 static _Atomic bool for_good;
 static faults_hook kernel;
 
-void faults_memory(long k, bool lasting)
+long faults_memory(long k, bool lasting)
 {
+    long counted = allocations;
+
     fails_at = k;
     for_good = lasting;
     allocations = 0;
-}
-
-long faults_allocations(void)
-{
-    return allocations;
+    return counted;
 }
 
 long faults_held(void)

@@ -14,15 +14,19 @@ Answer = Callable[[str, bytes], "bytes | int | None"]
 Hook = ctypes.CFUNCTYPE(ctypes.c_ssize_t, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
 
 
-@contextmanager
-def memory(core: Core, k: int = 0, lasting: bool = False) -> Iterator[Callable[[], int]]:
-    """In the block the k-th allocation fails, or it and all later ones; says how many there were."""
-    core.lib.faults_allocations.restype = ctypes.c_long
-    core.lib.faults_memory(ctypes.c_long(k), lasting)
-    try:
-        yield core.lib.faults_allocations
-    finally:
-        core.lib.faults_memory(ctypes.c_long(0), False)
+class Memory:
+    """A block in which the k-th allocation fails, or it and all later ones."""
+
+    def __init__(self, core: Core, k: int, lasting: bool = False) -> None:
+        self.lib, self.k, self.lasting = core.lib, k, lasting
+        self.lib.faults_memory.restype = ctypes.c_long
+
+    def __enter__(self) -> Memory:
+        self.lib.faults_memory(ctypes.c_long(self.k), self.lasting)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.count = int(self.lib.faults_memory(ctypes.c_long(0), False))
 
 
 def held(core: Core) -> int:

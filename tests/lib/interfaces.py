@@ -63,6 +63,7 @@ class MoveStruct(ctypes.Structure):
         ("was_level", c_uint),
         ("now_level", c_uint),
         ("down_failed", c_bool),
+        ("told", c_bool),
     ]
 
 

@@ -400,12 +400,15 @@ class Ncf:
         grace: int = 0,
         trial_boots: int = 0,
         helper: bytes | None = None,
+        command_limit: int = 0,
+        total_limit: int = 0,
     ) -> None:
         """The options of the next start; the guard is the helper of this build."""
         line = None if leash is None else ctypes.pointer(c_int(leash))
         guard = helper or os.fsencode(build.directory() / "networking-config")
         options = OptionsStruct(
-            ctypes.sizeof(OptionsStruct), note, token, deadline, line, grace, trial_boots, guard, 0, 0
+            ctypes.sizeof(OptionsStruct), note, token, deadline, line, grace, trial_boots, guard,
+            command_limit, total_limit,
         )
         self._check(self.core.lib.ncf_change_set_options(self.handle, byref(options)))
 
