@@ -400,9 +400,9 @@ class Change:
         """Commit now; see :meth:`Netcf.change_commit`."""
         self._ncf.change_commit()
 
-    def rollback(self, *, files_only: bool = False) -> None:
+    def rollback(self, *, files_only: bool = False, all_interfaces: bool = False) -> None:
         """Roll back now; see :meth:`Netcf.change_rollback`."""
-        self._ncf.change_rollback(files_only=files_only)
+        self._ncf.change_rollback(files_only=files_only, all_interfaces=all_interfaces)
 
     def announce(self, path: AnyPath) -> None:
         """Save `path` before it is modified; see :meth:`Netcf.announce`."""

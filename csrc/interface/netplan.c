@@ -525,6 +525,7 @@ static void networkd_follows(struct work *w, const struct links *left)
     for (size_t i = 0; i < left->count; i++)
         if (goes_up(w, left->link[i].name))
             work_up(w, left->link[i].name, "networkctl", again, left->link[i].name);
+    networkd_add_ports(w);
 }
 
 static bool profile_goes_up(const struct work *w, const struct move *m)

@@ -188,7 +188,7 @@ static bool is_new(const struct work *w, const struct move *m)
  * change: a bridge and a bond lack the port, which the kernel set down with its bond;
  * devices of other kinds refuse one.  A VLAN is not made at all, whence the restart.
  */
-static void add_ports(const struct work *w)
+void networkd_add_ports(const struct work *w)
 {
     AUTO_LINKS links = { 0 };
 
@@ -227,7 +227,7 @@ static void after(struct work *w)
     networkd_reload(w);
     /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
     work_run_each(w, "networkctl", again, WORK_UP, goes_up);
-    add_ports(w);
+    networkd_add_ports(w);
     if (!work_devices_are_there(w))
         work_run(w, "systemctl", restart, "systemd-networkd.service");
     work_run_by_hand(w, "networkctl", again);

@@ -90,5 +90,7 @@ void work_delete_devices(struct work *w, bool changed_too);
 void work_delete(struct work *w, const struct link *there);
 /* Has systemd-networkd read its files again and make the devices that were up at the start. */
 void networkd_reload(struct work *w);
+/* Puts ports into devices that it made anew. */
+void networkd_add_ports(const struct work *w);
 
 #endif

@@ -252,3 +252,16 @@ def test_address_deleted_by_hand(host: Host) -> None:
     """No file differs, yet what was up at the start comes up again."""
     host.run("ip", "address", "del", "192.0.2.2/24", "dev", "eth0")
     rolled_back(host)
+
+
+def test_device_deleted_by_hand(host: Host) -> None:
+    """A bridge that was up at the start and is gone from the kernel is made and comes up again."""
+    host.run("networking-config", "commit_config")
+    bridge = "    eth2: {}\n  bridges:\n    br0:\n      interfaces: [eth2]\n      addresses: [203.0.113.2/24]\n"
+    apply(host, GOOD + bridge, lambda: host.addresses("br0") == ["203.0.113.2/24"])
+    host.start()
+    host.run("ip", "link", "del", "br0")
+    with hosts.answering(host, "198.51.100.1"):
+        assert "  br0 (netplan): was not as at the start, reloaded\n" in host.rollback()
+    assert host.addresses("br0") == ["203.0.113.2/24"] and is_as_at_start(host)
+    host.run("ping", "-c1", "-w20", "203.0.113.1")

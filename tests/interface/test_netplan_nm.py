@@ -196,7 +196,9 @@ def test_address_deleted_by_hand(host: Host) -> None:
     rolled_back(host)
 
 
-@pytest.mark.parametrize("edit", [BRIDGE.replace("192.0.2.2", "192.0.2.99"), GOOD], ids=["changed", "removed"])
+@pytest.mark.parametrize(
+    "edit", [BRIDGE.replace("192.0.2.2", "192.0.2.99"), GOOD, BRIDGE], ids=["changed", "removed", "by hand"]
+)
 def test_bridge_of_the_start(host: Host, edit: str) -> None:
     """A bridge that was there at the start is there again, with its port, address and route."""
     apply(host, BRIDGE, "br0", "eth0")
@@ -204,7 +206,10 @@ def test_bridge_of_the_start(host: Host, edit: str) -> None:
     host.run("ping", "-c1", "-w40", "192.0.2.1")
     host.run("networking-config", "commit_config")
     host.start()
-    apply(host, edit, "eth0", *(["br0"] if edit != GOOD else []))
+    if edit == BRIDGE:
+        host.run("nmcli", "device", "delete", "br0")  # of `ip link del` it makes another at once
+    else:
+        apply(host, edit, "eth0", *(["br0"] if edit != GOOD else []))
     hosts.wait_for(lambda: host.addresses("br0") != ["192.0.2.2/24"], "the edit")
     with hosts.answering(host, "198.51.100.1"):
         assert "br0" in host.rollback()
