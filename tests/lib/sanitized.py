@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# The programs of the build have the runtime in them, others need none.  Only the workers go on to start any.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.pop("LD_PRELOAD", None)
 
 # They look at the process or the file itself, which has the sanitizers' memory and descriptors.
 OBSERVERS = {

@@ -29,7 +29,7 @@ LOOPS = "not sanitized and not 200_pairs"
 RUN = ["core", "helper", "guard", "interface", "proof/test_hostile_host.py"]
 # The adapter in a real libvirtd.
 RUN += ["libvirt/test_oracle.py", "libvirt/test_daemon.py", "libvirt/test_stale_cache.py"]
-WORKERS = 3  # they mostly wait
+WORKERS = 6  # they mostly wait
 
 Branches = dict[tuple[str, int], list[int]]
 
