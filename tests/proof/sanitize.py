@@ -41,7 +41,7 @@ def build(directory: Path) -> None:
 def run_tests(directory: Path, arguments: list[str]) -> int:
     runtime = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-n3", "-p", "lib.sanitized", f"--basetemp={directory}/tmp",
+        [Path(sys.executable).with_name("pytest"), "-q", "-n3", "-p", "lib.sanitized", f"--basetemp={directory}/tmp",
          *(f"--ignore=tests/{name}" for name in LEFT_OUT), "-k", "not sanitized and not 200_pairs",
          *(arguments or [f"tests/{name}" for name in RUN])],
         cwd=REPO, check=False,
