@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from conftest import remove
-from core.test_failing_calls import Fault, boot, check_error, faults
+from core.test_failing_calls import boot, check_error, faults
 from lib import forks, ncf, operations, seam, tree
 from lib.ncf import Core, Ncf, NcfError
 
@@ -114,7 +115,7 @@ def test_killed_at_every_call(core: Core, fast_dir: Path, program: bytes, step: 
     remove(root)
     for k in operations.kill_points(events):
         old, new = opened(core, root, program, step)
-        ended = forks.run(lambda: attempt(core, root, program, step, seam.dying_at(k)))
+        ended = forks.run(partial(attempt, core, root, program, step, seam.dying_at(k)))
         assert ended.signal == signal.SIGKILL, events[k - 1]
         assert operations.is_open(root) and tree.differences(new, tree.capture(root)) == [], events[k - 1]
         boot(core, root)
