@@ -38,6 +38,14 @@ def test_every_operation_of_the_library(
     driver.check(core, operation, world, succeeded=True)
 
 
+def test_a_start_that_nobody_can_guard(core: Core, products: build.Products, valgrind: str, fast_dir: Path) -> None:
+    """It is refused before anything is opened, and closes nothing: what it would close was not set yet once."""
+    world = operations.START.prepare(core, fast_dir / "host")
+    ran = Driver(products.driver, (valgrind, *OPTIONS)).run(world.root, "unguarded")
+    assert ran[:2] == (-1, ncf.EEXEC)
+    driver.check(core, operations.START, world, succeeded=False)
+
+
 @pytest.fixture(scope="module")
 def dynamic(products: build.Products, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The helper, linked so that valgrind sees its allocations."""
