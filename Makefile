@@ -4,7 +4,6 @@
 # make demo        the main job on a scratch root, as an ordinary user
 # make check       all tests; PYTEST_ARGS='-k name' chooses
 # make coverage    branch coverage of csrc/, with gcc; fails below 95 %
-# make sanitize    the core's tests with ASan and UBSan in library and helper, with gcc
 # make install     PREFIX= SBINDIR= LIBDIR= INCLUDEDIR= MANDIR= UNITDIR= DESTDIR=
 #                  BASHDIR= ZSHDIR= FISHDIR=: where these shells look for completions
 #                  INIT='systemd sysv ...': whose boot files, see initscript/places
@@ -43,7 +42,7 @@ helper: $(BUILD)/networking-config
 lib: $(BUILD)/libncf.so $(BUILD)/libncf.a $(BUILD)/libnetcf-change.so
 test-lib: $(BUILD)/test/libncf-test.so $(BUILD)/test/driver
 
-.PHONY: all helper lib test-lib demo check coverage sanitize fuzz proof clean
+.PHONY: all helper lib test-lib demo check coverage fuzz proof clean
 .PHONY: install install-boot install-libvirt uninstall uninstall-boot install-netcf-transaction
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -294,9 +293,6 @@ check: all test-lib $(VENV)/installed-test
 
 coverage: $(VENV)/installed-test
 	$(IN_VENV)/python tests/proof/coverage.py
-
-sanitize: $(VENV)/installed-test
-	$(IN_VENV)/python tests/proof/sanitize.py $(PYTEST_ARGS)
 
 # TARGETS= and FUZZ_ARGS= are for it, too.
 fuzz:
