@@ -322,7 +322,7 @@ def test_the_pipe_of_a_watcher_that_was_killed_ends(core: Core, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     "end, status, words",
-    [(EXITED, 7, b"exit status 7"), (SIGNALLED, 11, b"killed by signal 11"), (TIMED_OUT, 2500, b"no end after 2 s, killed"),
+    [(EXITED, 7, b"exit status 7"), (SIGNALLED, 11, b"killed by signal 11"), (TIMED_OUT, 2500, b"no end after 3 s, killed"),
      (NOT_STARTED, errno.ENOENT, b"not started: No such file or directory")],
 )  # fmt: skip
 def test_an_end_in_words(core: Core, end: int, status: int, words: bytes) -> None:
