@@ -305,6 +305,7 @@ static int start(int root, enum archive_kind kind, const struct change_options *
     const char *program = NULL;
     int extended;
 
+    dirs_init(&dirs, root); /* before the first return, which closes them */
     if (options->deadline || options->has_leash) {
         program = guard_program(options->helper, path, err);
         if (!program)
@@ -312,7 +313,6 @@ static int start(int root, enum archive_kind kind, const struct change_options *
     }
     if (options->has_leash && !sys_is_line(options->line))
         return error_set(err, NCF_EOTHER, STEP_LINE, 0, "leash");
-    dirs_init(&dirs, root);
     if (open_locked(&store, &dirs, true, err) < 0)
         return -1;
     extended = start_again(&store, &dirs, program, options, ret, err);

@@ -580,9 +580,10 @@ static int timer_at(uint64_t until)
                                            .tv_nsec = (long)(until % 1000000000u) + !until } };
     int fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC);
 
-    if (fd >= 0 && timerfd_settime(fd, TFD_TIMER_ABSTIME, &at, NULL))
-        sys_close_cleanup(&fd);
-    return fd;
+    if (fd < 0 || timerfd_settime(fd, TFD_TIMER_ABSTIME, &at, NULL) == 0)
+        return fd;
+    sys_close_cleanup(&fd);
+    return -1;
 }
 
 int sys_sleep_until(int watch, int line, uint64_t until)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import forks
+from lib import forks, seccomp
 from lib.ncf import Core
 
 EXITED, SIGNALLED, TIMED_OUT, NOT_STARTED = range(4)
@@ -249,3 +249,84 @@ def test_a_full_process_table_is_waited_for(run: Run) -> None:
     end, status, took = forks.run(lambda: with_room_after(60, 300)).value
     assert (end, status) == (NOT_STARTED, errno.EAGAIN)
     assert 0.3 <= took < 30
+
+
+# --- a kernel that has less ------------------------------------------------------
+
+
+def refusing(call: str, error: int, then: Callable[[], Result]) -> Result:
+    def child() -> Result:
+        seccomp.without([call], error)()
+        return then()
+
+    result: Result = forks.run(child).value
+    return result
+
+
+@pytest.mark.parametrize("call", ["memfd_create", "ftruncate"])
+def test_without_a_file_for_the_output_it_runs(run: Run, call: str) -> None:
+    """Where no file in memory can be made, the output is lost and nothing else."""
+    assert refusing(call, errno.EPERM, lambda: run(SHELL, "-c", "echo lost; exit 7")) == Result(EXITED, 7, "")
+
+
+def test_without_close_range_descriptors_are_closed(run: Run, tmp_path: Path) -> None:
+    """Before Linux 5.9 they are closed one by one."""
+
+    def listed() -> Result:
+        with open(tmp_path / "secret", "w") as secret:
+            os.set_inheritable(secret.fileno(), True)
+            return run(SHELL, "-c", "ls -l /proc/self/fd | wc -l")
+
+    plain, result = listed(), refusing("close_range", errno.ENOSYS, listed)
+    assert result == plain and result.end == EXITED
+
+
+@pytest.mark.parametrize("call, error", [("pipe2", errno.EMFILE), ("fork", errno.ENOMEM)])
+def test_what_the_kernel_refuses_is_told(run: Run, call: str, error: int) -> None:
+    """Without a pipe or a process nothing is started, and the errno says why."""
+    assert refusing(call, error, lambda: run("/bin/true")) == Result(NOT_STARTED, error, "")
+
+
+@pytest.mark.root
+def test_without_proc_the_program_is_killed(run: Run) -> None:
+    """Where /proc is not mounted its children can't be found; it and its group end all the same."""
+
+    def child() -> Result:
+        libc = ctypes.CDLL(None, use_errno=True)
+        private, namespace = 0x44000, 0x20000
+        assert libc.unshare(namespace) == 0
+        assert libc.mount(b"none", b"/", None, private, None) == 0
+        assert libc.mount(b"tmpfs", b"/proc", b"tmpfs", 0, None) == 0
+        return run("/bin/sleep", "1000", limit=100)
+
+    assert forks.run(child).value == Result(TIMED_OUT, 100, "")
+
+
+def test_blanks_at_the_end_and_zeros_are_no_words(run: Run) -> None:
+    """A zero byte is a blank; what is blank at the end is cut, and a program may have said nothing else."""
+    assert run(SHELL, "-c", r"printf 'one\0two \n \n'").output == "one two"
+    assert run(SHELL, "-c", r"printf '\0 \n'").output == ""
+
+
+def test_the_pipe_of_a_watcher_that_was_killed_ends(core: Core, tmp_path: Path) -> None:
+    """The caller does not wait for an answer that nobody gives."""
+    file = tmp_path / "pid"
+    raw = ResultStruct()
+    argv = (ctypes.c_char_p * 4)(SHELL.encode(), b"-c", f"kill -9 $PPID; echo $$ >{file}; exec sleep 60".encode(), None)
+    core.lib.run_command(argv, LIMIT, ctypes.byref(raw))
+    assert (raw.end, raw.status) == (NOT_STARTED, errno.ECHILD)
+    while not file.exists() or not file.read_text():
+        time.sleep(0.01)
+    os.kill(int(file.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "end, status, words",
+    [(EXITED, 7, b"exit status 7"), (SIGNALLED, 11, b"killed by signal 11"), (TIMED_OUT, 2500, b"no end after 3 s, killed"),
+     (NOT_STARTED, errno.ENOENT, b"not started: No such file or directory")],
+)  # fmt: skip
+def test_an_end_in_words(core: Core, end: int, status: int, words: bytes) -> None:
+    """How a program ended, as the error's details have it."""
+    text = ctypes.create_string_buffer(64)
+    core.lib.run_describe(ctypes.byref(ResultStruct(end, status)), text, ctypes.c_size_t(len(text)))
+    assert text.value == words

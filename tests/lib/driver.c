@@ -146,6 +146,12 @@ static int run(struct netcf *ncf, const char *operation)
 
     if (!strcmp(operation, "start"))
         return ncf_change_start(ncf, 0);
+    if (!strcmp(operation, "unguarded")) {
+        struct ncf_change_options options = { .size = sizeof(options), .deadline = 60,
+                                              .helper = "/nowhere" };
+
+        return ncf_change_set_options(ncf, &options) ? -1 : ncf_change_start(ncf, 0);
+    }
     if (!strcmp(operation, "start-on-write"))
         return ncf_change_start(ncf, NCF_START_ON_WRITE);
     if (!strcmp(operation, "commit"))

@@ -29,7 +29,7 @@ LOOPS = "not sanitized and not 200_pairs"
 RUN = ["core", "helper", "guard", "interface", "proof/test_hostile_host.py"]
 # The adapter in a real libvirtd.
 RUN += ["libvirt/test_oracle.py", "libvirt/test_daemon.py", "libvirt/test_stale_cache.py"]
-WORKERS = 3  # they mostly wait
+WORKERS = 6  # they mostly wait
 
 Branches = dict[tuple[str, int], list[int]]
 
@@ -52,7 +52,7 @@ def build(directory: Path) -> None:
 def run_tests(directory: Path) -> int:
     ignored = [f"--ignore=tests/{name}" for name in LEFT_OUT]
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", f"-n{WORKERS}", "-p", "lib.instrumented", *ignored, "-k", LOOPS,
+        [Path(sys.executable).with_name("pytest"), "-q", f"-n{WORKERS}", "-p", "lib.instrumented", *ignored, "-k", LOOPS,
          f"--basetemp={directory}/tmp", *(f"tests/{name}" for name in RUN)],
         cwd=REPO, check=False,
         env={**os.environ, "HELPER_CC": "gcc", "NCF_BUILD_DIR": str(directory), "PYTHONPATH": str(REPO / "tests")},
