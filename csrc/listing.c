@@ -183,6 +183,8 @@ static void sort_names(struct walk *w, size_t first)
 {
     size_t kept = first;
 
+    if (w->names == first)
+        return;
     array_sort(w->name + first, w->names - first, sizeof(*w->name), name_order);
     for (size_t i = first; i < w->names; i++)
         if (i == first || strcmp(w->name[i].text, w->name[kept - 1].text) != 0)

@@ -20,8 +20,8 @@ void seal_compose(struct buffer *b, const uint8_t *lines, size_t n)
     while (pad--)
         buffer_text(b, ".");
     buffer_text(b, "\nend ");
-    buffer_number(b, b->len - 4 + ARCHIVE_END_LINE, 10, 12);
-    buffer_text(b, " 0000000000000000\n");
+    buffer_number(b, b->len - 4 + ARCHIVE_END_LINE, 10, 12, ' ');
+    buffer_text(b, "0000000000000000\n");
 }
 
 bool seal_find_lines(const uint8_t *data, size_t size, size_t *ret_start, size_t *ret_len)

@@ -5,7 +5,7 @@
 
 Snapshots are taken by the library itself on small hosts, manifests are cut out
 of them, scope files are written here.  What fuzzing found goes there by hand,
-under a name that begins with "found-".
+under a name that begins with "found-"; what it grew to reach more branches, "grown-".
 """
 
 from __future__ import annotations
@@ -385,7 +385,7 @@ def make(core: Core, corpus: Path) -> None:
     for name in ("manifest", "rollback", "scope", "interfaces", "netplan"):
         (corpus / name).mkdir(parents=True, exist_ok=True)
         for old in (corpus / name).iterdir():
-            if not old.name.startswith(("found-", "every-")):
+            if not old.name.startswith(("found-", "every-", "grown-")):
                 old.unlink()
     for name, data in snapshots(core):
         path = corpus / "rollback" / name
