@@ -40,7 +40,9 @@ class Operation(NamedTuple):
 
 
 def _untouched(_core: Core, root: Path) -> World:
+    """Older than 20 ms, or a start would make more calls or fewer as the machine is fast or slow."""
     old = tree.compact(root)
+    time.sleep(0.04)
     return World(root, old, old)
 
 
