@@ -24,23 +24,25 @@ static bool exists(const char *path)
     return sys_statx(AT_FDCWD, path, &st) == 0;
 }
 
-/* A system program by name, or by its absolute path; one that is not there is not needed. */
-static void run(struct boot *b, const char *const words[])
+/* A system program by its name.  False if it is not there: most are not needed then. */
+static bool run(struct boot *b, const char *const words[])
 {
-    const char *argv[8] = { words[0] };
+    const char *argv[8];
     char path[RUN_PATH_SIZE], how[64];
     struct run_result r;
 
-    if (words[0][0] != '/' && !(argv[0] = run_program(words[0], path)))
-        return;
+    argv[0] = run_program(words[0], path);
+    if (!argv[0])
+        return false;
     for (size_t i = 1; (argv[i] = words[i]); i++)
         ;
     run_command(argv, COMMAND_MS, &r);
     if (run_succeeded(&r) || b->failed[0])
-        return;
+        return true;
     run_describe(&r, how, sizeof(how));
     snprintf(b->failed, sizeof(b->failed), "%s: %s%s%.150s", argv[0], how,
              r.output[0] ? ": " : "", r.output);
+    return true;
 }
 
 static bool begins(const char *path, const char *with)
@@ -140,16 +142,17 @@ bool boot_after(struct boot *b)
 
 bool boot_again(struct boot *b)
 {
+    static const char *const systemd[] = { "systemctl", "--no-block", "reboot", NULL };
+    static const char *const others[] = { "reboot", "-f", NULL };
+
     b->failed[0] = '\0';
     /* It would find the snapshot again, and again. */
     if (sys_is_volatile("/var/lib/netcf")) {
         snprintf(b->failed, sizeof(b->failed), "/var/lib/netcf does not outlive a boot");
         return false;
     }
-    if (exists("/run/systemd/system"))
-        run(b, (const char *const[]){ "systemctl", "--no-block", "reboot", NULL });
-    else
-        run(b, (const char *const[]){ "reboot", "-f", NULL });
+    if (!run(b, exists("/run/systemd/system") ? systemd : others))
+        snprintf(b->failed, sizeof(b->failed), "there is no program that boots again");
     return !b->failed[0];
 }
 

@@ -143,6 +143,13 @@ def test_a_reboot_that_fails_is_told(host: Host) -> None:
     assert "/usr/sbin/reboot: exit status 3: not now" in host.boot(FAILED)
 
 
+def test_nothing_that_could_reboot_is_told(host: Host) -> None:
+    """Where there is no such program, the next boot is a person's, who has to know."""
+    host.change(LINK)
+    (host.root / "usr/sbin/reboot").unlink()
+    assert "there is no program that boots again" in host.boot(FAILED)
+
+
 def test_no_reboot_after_udev_failed(host: Host) -> None:
     """The first failure is the one that is told; what would come after it is left."""
     host.change(LINK)
