@@ -38,7 +38,7 @@ class NoCommit(Netcf):
 class NothingWorks(NoCommit):
     """A host where rollback fails too."""
 
-    def change_rollback(self, flags: int = 0, *, files_only: bool = False) -> None:
+    def change_rollback(self, flags: int = 0, **_options: object) -> None:  # type: ignore[override]
         raise FileError(10, "no rollback")
 
 
