@@ -23,7 +23,7 @@ def test_the_matrix_of_cases_and_stacks() -> None:
     said = {
         (name, file): cell
         for name, *cells in map(cells_of, rows)
-        for file, cell in zip(files, cells)  # noqa: B905
+        for file, cell in zip(files, cells)
     }
     assert len(said) >= 54 and {name for name, _ in said} >= {
         "test_bridge_out_of_the_uplink",

@@ -110,7 +110,7 @@ class Stage:
 
     def pair(self, *names: str) -> None:
         """Links that are up, two by two."""
-        pairs = zip(names[::2], names[1::2])  # noqa: B905
+        pairs = zip(names[::2], names[1::2])
         lines = [f"link add {a} up type veth peer name {b}\nlink set {b} up\n" for a, b in pairs]
         self.write("/batch", "".join(lines))
         self.run("ip", "-batch", "/batch")
