@@ -177,6 +177,13 @@ def test_ifupdown_sources(parse: Parse) -> None:
     assert sorted(parse("ifupdown", files).units()) == ["c", "eth0", "eth1"]
 
 
+def test_ifupdown_ng_sources(parse: Parse) -> None:
+    """Its `source-directory` takes names with a dot, too."""
+    files = ifupdown("source-directory /etc/network/interfaces.d\n", **{"eth0": ETH0, "eth0.5": "iface eth0.5\n"})
+    assert sorted(parse("ifupdown_ng", files).units()) == ["eth0", "eth0.5"]
+    assert sorted(parse("ifupdown", files).units()) == ["eth0"]
+
+
 def test_ifupdown_mapping_and_inherits(parse: Parse) -> None:
     """A mapping is for a pattern and leads to stanzas; what inherits stands on what it takes over."""
     text = "mapping eth* wlan0\n script /bin/x\n map a home\niface home inet dhcp\niface eth0 inet dhcp inherits home\n"
