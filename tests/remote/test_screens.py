@@ -63,7 +63,7 @@ def test_the_question_and_no(remote: Remote, terminal: Start, key: str, echo: st
         f"Keep it? Enter keeps, Ctrl-C takes back, N s left{echo}",
         f"Rolled back: {reason}.",
         "1 path put back (1 changed).",
-        "  eth0 (ifupdown): had been changed",
+        "  eth0 (ifupdown): had been changed, down, up",
         "What was tried is kept; netcf history lists it.",
     ]
 
