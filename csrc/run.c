@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -404,6 +405,22 @@ static bool kill_holders(const char *file)
     return any;
 }
 
+/*
+ * Asked before /proc/locks is read: that stops every lock of the host until no processor
+ * looks at one, which takes 10 to 30 ms.
+ */
+static bool is_locked(const char *path)
+{
+    struct flock all = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    bool locked = fd >= 0 && (fcntl(fd, F_GETLK, &all) || all.l_type != F_UNLCK ||
+                              flock(fd, LOCK_SH | LOCK_NB));
+
+    if (fd >= 0)
+        close(fd);
+    return locked;
+}
+
 void run_end_holders(const char *lock)
 {
     struct sys_stat st;
@@ -413,7 +430,7 @@ void run_end_holders(const char *lock)
         return;
     snprintf(file, sizeof(file), " %02x:%02x:%llu ", major(st.dev), minor(st.dev),
              (unsigned long long)st.ino);
-    for (int rounds = 0; rounds < 1000 && kill_holders(file); rounds++)
+    for (int rounds = 0; rounds < 1000 && is_locked(lock) && kill_holders(file); rounds++)
         sys_sleep_ms(1);
 }
 
