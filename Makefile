@@ -90,6 +90,9 @@ $(BUILD)/helper/%.o: csrc/%.c Makefile VERSION
 	$(HELPER_CC) $(BASE_CFLAGS) $(HELPER_GUARDED) $(HELPER_LTO) -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 		$(CPPFLAGS) $(HELPER_CFLAGS) -c -o $@ $<
 
+# Where the time goes with thousands of files: speed before size.
+$(addprefix $(BUILD)/helper/,digest.o memory.o listing.o): HELPER_CFLAGS := $(HELPER_CFLAGS:-Os=-O2)
+
 # What a compiler knows of malloc() does not hold inside it.
 $(BUILD)/helper/heap.o: HELPER_LTO := -fno-lto -fno-builtin
 

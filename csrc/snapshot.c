@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WINDOW = 128 * 1024, WRITE_BUFFER = 64 * 1024, WRITE_BEHIND = 1024 * 1024, HEAD_ROOM = 16 * 1024 };
+enum { WINDOW = 128 * 1024, WRITE_BUFFER = 64 * 1024, WRITE_BEHIND = 256 * 1024, HEAD_ROOM = 16 * 1024 };
 #define TEMP_PATH PATH_STATE "/" PATH_TEMP
 
 /* ---- reading ---- */

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -55,13 +56,16 @@ def products() -> Products:
 
 
 def make(into: Path, *arguments: str) -> Products:
-    """Run make with another build directory."""
-    subprocess.run(
-        ["make", "-s", f"BUILD={into}", *arguments],
-        cwd=REPO,
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    """Run make with another build directory; two at once would write each other's objects."""
+    into.mkdir(parents=True, exist_ok=True)
+    with open(into / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(
+            ["make", "-s", f"BUILD={into}", *arguments],
+            cwd=REPO,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
     return Products(into)
 
 
