@@ -161,7 +161,7 @@ enum {
 
 /* One interface after a rollback. */
 struct ncf_interface {
-    const char *name;
+    const char *name;   /* of stack "udev" a .link file's, "10-a.link" */
     const char *stack;  /* the software that configures it */
     int change;         /* NCF_INTERFACE_... */
     unsigned int done;  /* NCF_DONE_... bits; what failed meanwhile is in

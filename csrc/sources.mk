@@ -5,7 +5,7 @@ CORE = error.c sys.c run.c memory.c digest.c path.c scope.c entry.c listing.c \
        durable.c archive.c snapshot.c compare.c store.c guard.c restore.c replace.c \
        interface/link.c interface/model.c interface/ifupdown.c \
        interface/networkd.c interface/networkmanager.c interface/networkscripts.c \
-       interface/yaml.c interface/netplan.c \
+       interface/yaml.c interface/netplan.c interface/udev.c \
        interface/engine.c \
        change.c ncf.c
 

@@ -14,8 +14,12 @@
 
 enum { FILE_MAX = 1024 * 1024, AT_ONCE = 16, ARGUMENTS = 16, POLL_MS = 50, POLL_MIN_MS = 2, SYNC_WAIT_MS = 1000, DEVICES_MS = 500 };
 
-/* Adding a stack is its file and one line here: netplan's before those that follow what it makes. */
+/*
+ * Adding a stack is its file and one line here: udev before all that take a device as it
+ * is, netplan's before those that follow what it makes.
+ */
 const struct stack *const stacks[ENGINE_STACKS_MAX + 1] = {
+    &stack_udev,
     &stack_ifupdown,
     &stack_ifupdown2,
     &stack_ifupdown_ng,

@@ -5,7 +5,7 @@
 #include "interface/stack.h"
 #include "snapshot.h"
 
-enum { ENGINE_STACKS_MAX = 9, ENGINE_LACKS_SIZE = 256 };
+enum { ENGINE_STACKS_MAX = 10, ENGINE_LACKS_SIZE = 256 };
 
 struct engine_options {
     bool all;       /* every interface down and up, not only those that differ */

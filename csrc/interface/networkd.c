@@ -17,7 +17,7 @@ enum { NAMES_MAX = 256, DROP_INS_MAX = 1000 };
 
 static bool is_its_file(const char *path)
 {
-    return path_beneath(path, DIRECTORY);
+    return path_beneath(path, DIRECTORY) && !stack_udev.is_its_file(path);
 }
 
 /* Installed, and has run in this boot: the directory is made for it at boot, the file is its own. */

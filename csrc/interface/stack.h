@@ -46,7 +46,7 @@ extern const struct stack *const stacks[];
 
 extern const struct stack stack_ifupdown, stack_ifupdown2, stack_ifupdown_ng, stack_networkd,
     stack_networkscripts, stack_networkscripts_beside, stack_netplan, stack_networkmanager,
-    stack_networkmanager_ifcfg;
+    stack_networkmanager_ifcfg, stack_udev;
 
 /* Of Red Hat's ifcfg files those that NetworkManager takes, where both are there. */
 void networkscripts_parse_managed(const struct config *files, struct model *ret);

@@ -1,4 +1,4 @@
-"""VLANs and bonds, edited out of reach and brought back, with a kernel that has them: Debian's, in QEMU.
+"""VLANs, bonds and .link files, edited out of reach and brought back, where all is there: Debian, in QEMU.
 
 One boot runs all scenarios, one after another, under ifupdown and then systemd-networkd.
 """
@@ -16,11 +16,13 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 # What every scenario uses.  `state` has all that a rollback has to bring back: names, what a VLAN
 # stands on and its number, what a bond is made of and its mode, who is up, addresses, default routes.
+# A new bond has no carrier until it has looked at its ports for the first time.
 TOOLS = r"""
 state() {
-    ip -o link show | sed 's/^[0-9]*: //; s/ mtu .* \(master [^ ]*\) .*/ \1/; s/ mtu .*//'
+    ip -o link show | sed 's/^[0-9]*: //; s/NO-CARRIER,//; s/ mtu .* \(master [^ ]*\) .*/ \1/; s/ mtu .*//'
     ip -o -4 address show | awk '{ print $2, $4 }'
     ip -4 route show default
+    grep . /sys/class/net/*/mtu
     [ ! -d /proc/net/vlan ] || sed 1,2d /proc/net/vlan/config
     for bond in /sys/class/net/*/bonding; do
         [ ! -d $bond ] || echo "$bond $(cat $bond/mode) $(tr ' ' '\n' <$bond/slaves | sort | xargs)"
@@ -71,6 +73,13 @@ netdev() { # NAME KIND [LINE]...
     shift 2
     printf '[NetDev]\nName=%s\nKind=%s\n' $name $kind >/etc/systemd/network/$name.netdev
     printf '%s\n' "$@" >>/etc/systemd/network/$name.netdev
+}
+link() { # FILE MATCH LINE
+    printf '[Match]\n%s\n[Link]\n%s\n' "$2" "$3" >/etc/systemd/network/$1.link
+}
+udev() { # NAME: as if it had just been plugged in
+    udevadm control --reload
+    udevadm trigger --settle --action=add --subsystem-match=net --sysname-match=$1
 }
 for name in keep port1 port2 port3; do ip link add $name type dummy; done
 """
@@ -267,14 +276,49 @@ NETWORKD = [
     ),
 ]
 
-SCENARIOS = [*IFUPDOWN, *NETWORKD]
+# Names before Debian's 99-default.link: the first file that matches is taken.
+LINKS = [
+    Scenario(
+        "udev: a .link file changed",
+        "link 20-uplink OriginalName=eth0 MTUBytes=1300; udev eth0",
+        # The kernel lowers a VLAN's MTU with its parent's, and nobody raises it again.
+        first="""
+        rm -f /etc/systemd/network/vlan6.*
+        ip link delete vlan6
+        link 20-uplink OriginalName=eth0 MTUBytes=1400
+        udev eth0
+        """,
+        shows="/sys/class/net/eth0/mtu:1300",
+        reports=("20-uplink.link",),
+    ),
+    Scenario(
+        "udev: a .link file added, which comes before",
+        "link 10-all 'OriginalName=eth*' MTUBytes=1200; udev eth0",
+        shows="/sys/class/net/eth0/mtu:1200",
+        reports=("10-all.link",),
+    ),
+    Scenario(
+        "udev: a .link file removed, and another found",
+        "rm /etc/systemd/network/30-one.link; udev port3",
+        first="""
+        ip link set port3 address 02:00:00:00:00:03
+        link 30-one MACAddress=02:00:00:00:00:03 MTUBytes=1400
+        link 40-both 'MACAddress=02:00:00:00:00:03 02:00:00:00:00:04' MTUBytes=1250
+        udev port3
+        """,
+        shows="/sys/class/net/port3/mtu:1250",
+        reports=("30-one.link",),
+    ),
+]
+
+SCENARIOS = [*IFUPDOWN, *NETWORKD, *LINKS]
 
 
 @pytest.fixture(scope="module")
 def boot(tmp_path_factory: pytest.TempPathFactory) -> Boot:
     """The one boot."""
     job = "".join([
-        TOOLS, WITH_IFUPDOWN, *(one.job() for one in IFUPDOWN), WITH_NETWORKD, *(one.job() for one in NETWORKD)
+        TOOLS, WITH_IFUPDOWN, *(one.job() for one in IFUPDOWN), WITH_NETWORKD, *(one.job() for one in [*NETWORKD, *LINKS])
     ])  # fmt: skip
     guest = guests.with_systemd(tmp_path_factory.mktemp("guest"), False, "vlan", "ifenslave")
     return guest.boot(job, line="net.ifnames=0")

@@ -128,13 +128,14 @@ def test_a_name_that_no_interface_can_have_is_no_ground(parse: Parse) -> None:
 OWN = {
     "ifupdown": ["etc/network/interfaces", "etc/network/interfaces.d/a", "etc/network/interfaces.d/b/c"],
     "networkd": ["etc/systemd/network/a.network", "etc/systemd/network/10-netplan-a.network.d/x.conf"],
+    "udev": ["etc/systemd/network/10-a.link", "etc/systemd/network/99-default.link.d/x.conf"],
     "networkscripts": ["etc/sysconfig/network", "etc/sysconfig/network-scripts/ifcfg-a"],
     "netplan": ["etc/netplan/a.yaml", "etc/systemd/network/10-netplan-a.network.d/x.conf"],
     "networkmanager": ["etc/NetworkManager/system-connections/a"],
 }
 NOBODYS = [
     *("etc/network/interfaces2", "etc/network/if-up.d/a", "etc/systemd/networkd.conf", "etc/sysconfig/network/ifcfg-a"),
-    *("etc/netplan/a.yml", "etc/netplan.yaml", "etc/NetworkManager/conf.d/a", "etc/hosts"),
+    *("etc/systemd/network.link", "etc/udev/10-a.link", "etc/netplan/a.yml", "etc/netplan.yaml", "etc/NetworkManager/conf.d/a", "etc/hosts"),
 ]
 
 
@@ -272,6 +273,26 @@ def test_ifupdown_what_a_source_leads_to(parse: Parse, source: str, found: list[
     """As many parts as the pattern has, each matching."""
     stanzas = {name: f"iface {name.strip('.')} inet manual\n" for name in ("a", "b", ".c")}
     assert list(parse("ifupdown", ifupdown(source + "\n", **stanzas)).units()) == found
+
+
+# ---- udev ----
+
+LINK = "[Match]\nMACAddress=02:00:00:00:00:01\n[Link]\nMTUBytes=1400\n"
+
+
+def test_a_link_file_and_its_drop_ins_are_one(parse: Parse) -> None:
+    """By the file's name, wherever it lies: the base of a drop-in may be the distribution's."""
+    more = "[Link]\nMTUBytes=1300\n"
+    for was, now, expected in [
+        (networkd(a__link=LINK), networkd(a__link="# new\n" + LINK.replace("=", " = ")), {}),
+        (networkd(a__link=LINK), networkd(a__link=LINK.replace("1400", "1300")), {"a.link": CHANGED}),
+        (networkd(), {"etc/systemd/network/b.link.d/x.conf": more}, {"b.link": ADDED}),
+        ({"etc/systemd/network/b.link.d/x.conf": more}, networkd(), {"b.link": REMOVED}),
+        ({**networkd(a__link=LINK), "etc/systemd/network/a.link.d/x.conf": more}, networkd(a__link=LINK), {"a.link": CHANGED}),
+        (networkd(a__network=LINK), {"etc/systemd/network/b.link.d/x": LINK, "etc/systemd/network/c.d/d.link": LINK}, {}),
+    ]:
+        assert changes(parse, "udev", was, now) == expected
+    assert changes(parse, "networkd", networkd(a__link=LINK), networkd()) == {}
 
 
 # ---- systemd-networkd ----
