@@ -25,7 +25,8 @@ TOOLS = r"""
 state() {
     ip -o link show | sed 's/^[0-9]*: //; s/ mtu .* \(master [^ ]*\) .*/ \1/; s/ mtu .*//'
     ip -o -4 address show | awk '{ print $2, $4 }'
-    ip -4 route show default
+    # NetworkManager itself counts metrics up.
+    ip -4 route show default | sed 's/ metric [0-9]*//'
     [ ! -d /proc/net/vlan ] || sed 1,2d /proc/net/vlan/config
     for bond in /sys/class/net/*/bonding; do
         [ ! -d $bond ] || echo "$bond $(cat $bond/mode) $(tr ' ' '\n' <$bond/slaves | sort | xargs)"
@@ -368,7 +369,7 @@ def netplan(renderer: str) -> list[Scenario]:
             f"{name}: {VLAN}",
             f"""
             yaml {renderer} ' ethernets:' '  eth0: {{}}' {PORTS} {OTHERS} ' vlans:' {UPLINK.replace("eth0:", "vlan5:")} '   id: 5' '   link: eth0'
-            netplan apply >/run/said 2>&1
+            netplan apply >/run/said 2>&1 || cat /run/said
             wait_for has_address vlan5 10.0.0.1
             wait_for has_address keep 10.9.0.1
             """,
@@ -380,7 +381,7 @@ def netplan(renderer: str) -> list[Scenario]:
             f"""
             yaml {renderer} ' ethernets:' '  port1: {{}}' '  port2: {{}}' {UPLINK} {OTHERS} ' bonds:' '  bond0:' \
                 '   addresses: [10.1.0.1/24]' '   interfaces: [port1, port2]' '   parameters: {{mode: active-backup}}'
-            netplan apply >/run/said 2>&1
+            netplan apply >/run/said 2>&1 || cat /run/said
             wait_for has_address bond0 10.1.0.1
             wait_for member port1 bond0
             wait_for member port2 bond0
@@ -399,8 +400,8 @@ NETWORKMANAGER = [
         keyfile eth0 ethernet '[ipv4]' method=disabled
         keyfile vlan5 vlan '[vlan]' id=5 parent=eth0 '[ipv4]' method=manual address1=10.0.0.1/24,10.0.0.254
         nmcli connection reload
-        nmcli connection up eth0
-        nmcli connection up vlan5
+        nmcli connection up eth0 >/dev/null
+        nmcli connection up vlan5 >/dev/null
         """,
         shows="vlan5 10.0.0.1/24",
         reports=("eth0", "vlan5"),
@@ -412,9 +413,9 @@ NETWORKMANAGER = [
         keyfile port1 ethernet master=bond0 slave-type=bond
         keyfile port2 ethernet master=bond0 slave-type=bond
         nmcli connection reload
-        nmcli connection up bond0
-        nmcli connection up port1
-        nmcli connection up port2
+        nmcli connection up bond0 >/dev/null
+        nmcli connection up port1 >/dev/null
+        nmcli connection up port2 >/dev/null
         """,
         shows="/sys/class/net/bond0/bonding active-backup 1 port1 port2",
         reports=("bond0", "port1", "port2"),
@@ -472,6 +473,8 @@ def prepare(tree: Path) -> None:
     """The service of the guest; NetworkManager waits for its turn; the other ifupdowns lie ready."""
     guests.with_service(tree)
     debian.inside(tree, "systemctl", "disable", "NetworkManager")
+    # Its udev rules leave a veth to whoever made it.
+    (tree / "etc/NetworkManager/conf.d/veth.conf").write_text("[device]\nmatch-device=driver:veth\nmanaged=1\n")
     for package in ("ifupdown2", "ifupdown-ng"):
         system = debian.system(*SYSTEMS[package])
         for line in (system / f"var/lib/dpkg/info/{package}.list").read_text().splitlines():
