@@ -22,6 +22,7 @@ struct parser {
     size_t unit; /* index + 1 of the stanza at hand, 0: none */
     size_t read, bytes, sources; /* files, what is in them, and patterns of such, so far */
     struct buffer line;
+    bool any_name; /* ifupdown-ng's source-directory takes names with dots, too */
 };
 
 static void parse_path(struct parser *p, const char *pattern, size_t len, bool directory,
@@ -237,7 +238,7 @@ static void parse_path(struct parser *p, const char *pattern, size_t len, bool d
     for (size_t i = 0; i < p->files->count; i++) {
         const struct config_file *f = &p->files->file[i];
 
-        if (path_matches(whole, f->path) && taken(path_name(f->path), directory))
+        if (path_matches(whole, f->path) && taken(path_name(f->path), directory && !p->any_name))
             parse_file(p, f, depth);
     }
 }
@@ -245,6 +246,13 @@ static void parse_path(struct parser *p, const char *pattern, size_t len, bool d
 static void parse_interfaces(const struct config *files, struct model *ret)
 {
     struct parser p = { .files = files, .model = ret };
+
+    parse_path(&p, "interfaces", strlen("interfaces"), false, 0);
+}
+
+static void parse_ng(const struct config *files, struct model *ret)
+{
+    struct parser p = { .files = files, .model = ret, .any_name = true };
 
     parse_path(&p, "interfaces", strlen("interfaces"), false, 0);
 }
@@ -391,5 +399,5 @@ static void ng_after(struct work *w)
 
 const struct stack stack_ifupdown_ng = {
     .name = "ifupdown-ng", .is_its_file = is_its_file, .in_use = ng_in_use,
-    .parse = parse_interfaces, .before = ng_before, .after = ng_after,
+    .parse = parse_ng, .before = ng_before, .after = ng_after,
 };
