@@ -457,8 +457,8 @@ def other_ifupdown(package: str) -> list[Scenario]:
 STACKS = [
     (WITH_IFUPDOWN, IFUPDOWN),
     (WITH_NETWORKD, NETWORKD),
-    (with_netplan("networkd", "start systemd-networkd"), netplan("networkd")),
     (WITH_NETWORKMANAGER, NETWORKMANAGER),
+    (with_netplan("networkd", "start systemd-networkd"), netplan("networkd")),
     (with_netplan("NetworkManager", "start NetworkManager"), netplan("NetworkManager")),
     (with_other_ifupdown("ifupdown2", "source /etc/network/interfaces.d/*"), other_ifupdown("ifupdown2")),
     (
