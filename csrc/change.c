@@ -21,7 +21,6 @@
 
 enum { TRIES = 5, PAUSE_MS = 20 };
 
-static const char NOTHING_DONE[] = "nothing was saved, nothing was changed";
 static const char PERHAPS_OPEN[] = "its snapshot may be there all the same: ask for the status before "
                                    "you edit, for the next boot rolls an open change back";
 static const char STAYS_OPEN[] = "the change stays open, no file was touched";
@@ -336,6 +335,16 @@ static int start(int root, enum archive_kind kind, const struct change_options *
     return 0;
 }
 
+/* What the host is like after a start that failed, and what to do. */
+static const char *not_started(const struct error *err)
+{
+    if (err->code == NCF_EINVALIDOP)
+        return "commit it or roll it back first";
+    return err->sys == ENOSPC || err->sys == EDQUOT
+               ? "nothing was saved, nothing was changed: make room there and start again"
+               : "nothing was saved, nothing was changed";
+}
+
 int change_start(int root, unsigned flags, const struct change_options *options,
                  struct change_result *ret, struct error *err)
 {
@@ -343,8 +352,7 @@ int change_start(int root, unsigned flags, const struct change_options *options,
 
     if (start(root, kind, options, ret, err) == 0)
         return 0;
-    return error_state(err, err->code == NCF_EINVALIDOP ? "commit it or roll it back first"
-                                                        : NOTHING_DONE);
+    return error_state(err, not_started(err));
 }
 
 /* ---- commit ---- */

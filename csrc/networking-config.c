@@ -176,14 +176,24 @@ static void print_notice(const struct call *c, const struct ncf_change_result *r
     print_note(c, r->notice);
 }
 
+/* What the last call did; of an open handle this always can be said. */
+static struct ncf_change_result result_of(const struct call *c)
+{
+    struct ncf_change_result r = { .notice = "" };
+
+    (void)ncf_change_result(c->ncf, &r);
+    return r;
+}
+
 static int do_start_change(struct call *c)
 {
     struct ncf_change_result r;
 
     if (ncf_change_start(c->ncf, c->start_flags))
         return fail(c);
-    if (c->as_netcf || ncf_change_result(c->ncf, &r))
+    if (c->as_netcf)
         return DONE;
+    r = result_of(c);
     if (c->start_flags & NCF_START_ON_WRITE)
         printf("change %s started; announce each file before you modify it\n", r.id);
     else
@@ -202,11 +212,10 @@ static int do_commit(struct call *c)
 
     if (ncf_change_commit(c->ncf, 0))
         return fail(c);
-    if (ncf_change_result(c->ncf, &r) == 0) {
-        print_notice(c, &r);
-        if (!c->as_netcf)
-            printf("change %s committed\n", r.id);
-    }
+    r = result_of(c);
+    print_notice(c, &r);
+    if (!c->as_netcf)
+        printf("change %s committed\n", r.id);
     return DONE;
 }
 
@@ -254,11 +263,9 @@ static void print_interfaces(const struct call *c)
 
 static int report_rollback(struct call *c, int result)
 {
-    struct ncf_change_result r;
+    struct ncf_change_result r = result_of(c);
     int status = result ? fail(c) : DONE;
 
-    if (ncf_change_result(c->ncf, &r))
-        return status;
     if (status == DONE)
         print_rollback(c, &r);
     print_interfaces(c);
@@ -317,7 +324,8 @@ static int do_boot(struct call *c)
     result = ncf_change_boot(c->ncf, 0);
     if (result && ncf_error(c->ncf, NULL, NULL) == NCF_EINVALIDOP)
         return DONE;
-    if (!result && !ncf_change_result(c->ncf, &r) && r.on_trial) {
+    r = result_of(c);
+    if (!result && r.on_trial) {
         char line[128];
 
         snprintf(line, sizeof(line), "networking-config: change %s: this boot is a trial; commit "
@@ -525,8 +533,8 @@ static int do_put_back(struct call *c)
     if (ncf_discarded_restore(c->ncf, id, 0))
         return fail(c);
     printf("configuration %llu put back; commit or roll back\n", id);
-    if (ncf_change_result(c->ncf, &r) == 0)
-        print_notice(c, &r);
+    r = result_of(c);
+    print_notice(c, &r);
     return DONE;
 }
 

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 SYSTEMD = ("systemd-sysv", "udev", "dbus", "ifupdown", "netplan.io", "iproute2", "kmod")
 SYSVINIT = ("sysvinit-core", "initscripts", "insserv", "udev", "ifupdown", "iproute2", "kmod", "procps")
-MODULES = ("virtio_net", "8021q", "bonding", "dummy")
+MODULES = ("virtio_net", "8021q", "bonding", "dummy", "veth")
 # Not as Debian's /sbin/init: the kernel's command line says which one runs.
 OTHER_INITS = ("runit", "s6", "execline")
 OPENRC = ("openrc",)

@@ -111,6 +111,11 @@ def test_init_needs_somewhere_to_put_the_handle(core: Core, root: Path) -> None:
     assert forks.run(lambda: core.lib.ncf_init(None, str(root).encode())) == (0, -1)
 
 
+def list_without_count(call, handle) -> int:  # type: ignore[no-untyped-def]
+    """Its list has a place, and the number of its rows has none."""
+    return int(call(handle, ctypes.byref(call.argtypes[1]._type_()), None))
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -122,8 +127,14 @@ def test_init_needs_somewhere_to_put_the_handle(core: Core, root: Path) -> None:
         lambda lib, handle: lib.ncf_discarded_list(handle, None, None),
         lambda lib, handle: lib.ncf_change_interfaces(handle, None, None),
         lambda lib, handle: lib.ncf_change_announce(handle, None),
+        lambda lib, handle: list_without_count(lib.ncf_change_diff, handle),
+        lambda lib, handle: list_without_count(lib.ncf_change_scope, handle),
+        lambda lib, handle: list_without_count(lib.ncf_scope_list, handle),
+        lambda lib, handle: list_without_count(lib.ncf_discarded_list, handle),
+        lambda lib, handle: list_without_count(lib.ncf_change_interfaces, handle),
     ],
-    ids=["status", "result", "diff", "scope", "scope_list", "discarded_list", "interfaces", "announce"],
+    ids=["status", "result", "diff", "scope", "scope_list", "discarded_list", "interfaces", "announce",
+         "diff_count", "scope_count", "scope_list_count", "discarded_list_count", "interfaces_count"],
 )
 def test_null_arguments_are_refused(core: Core, root: Path, call) -> None:  # type: ignore[no-untyped-def]
     """A NULL argument that is needed is NCF_EOTHER, not a crash."""

@@ -35,7 +35,7 @@ name=${0##*/}
 echo "$name $*" >>/calls
 [ ! -f "/does/$name" ] || . "/does/$name"
 """
-PROGRAMS = "/usr/sbin/ifup /usr/sbin/ifdown /usr/sbin/ifquery /usr/sbin/ifreload /usr/sbin/netplan /usr/sbin/nmcli"
+PROGRAMS = "/usr/sbin/ifup /usr/sbin/ifdown /usr/sbin/ifquery /usr/sbin/ifreload /usr/sbin/netplan /usr/sbin/nmcli /usr/sbin/udevadm"
 RENDERERS = "/bin/networkctl /bin/systemctl /usr/bin/networkctl /usr/bin/systemctl /usr/sbin/networkctl /usr/sbin/systemctl"
 IN_MEMORY = "/var/lib/netcf /etc/network /etc/systemd/network"  # what is synced
 FAST = f"for d in {IN_MEMORY}; do mkdir -p $d; mount -t tmpfs -o mode=755 none $d; done; rm -f {RENDERERS}"
@@ -43,7 +43,7 @@ FRESH = f"""
 for link in $(ls /sys/class/net); do [ $link = lo ] || [ ! -e /sys/class/net/$link ] || ip link delete $link; done
 for d in {IN_MEMORY}; do rm -rf $d/* $d/.[!.]*; done
 rm -rf /does {PROGRAMS} {RENDERERS} /etc/netplan /etc/sysconfig /etc/NetworkManager /etc/netcf
-rm -rf /run/systemd /run/NetworkManager /etc/dbus-1/system.d/nm-ifcfg-rh.conf /usr/share/dbus-1/system.d/nm-ifcfg-rh.conf
+rm -rf /run/systemd /run/udev /run/NetworkManager /etc/dbus-1/system.d/nm-ifcfg-rh.conf /usr/share/dbus-1/system.d/nm-ifcfg-rh.conf
 """
 IFUPDOWN = ("ifup", "ifdown", "ifquery")
 INTERFACES = "/etc/network/interfaces"
@@ -419,6 +419,40 @@ def bridge_was_up(stage: Stage) -> None:
         stage.write(f"{NETWORK}/{name}", text)
     stage.start()
     stage.run("ip", "link", "delete", "br0")
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_devices_of_link_files_are_shown_to_udev(stage: Stage, runs: bool) -> None:
+    """What went by a file that comes back or goes, as udev knows and as the file says; no other."""
+    stage.install("udevadm")
+    if runs:
+        stage.write("/run/udev/control", "")
+    one, two, three, same = (f"{NETWORK}/{name}.link" for name in ("10-one", "20-two", "30-three", "40-same"))
+    link = "[Match]\n{}\n[Link]\nMTUBytes=1400\n"
+    stage.write(one, link.format("OriginalName=eth0 en*"))
+    stage.write(two, link.format("MACAddress=02:00:00:00:00:01\nPermanentMACAddress=02:00:00:00:00:02"))
+    stage.write(same, link.format("OriginalName=eth2"))
+    stage.start()
+    stage.write(one, link.format("OriginalName=eth1"))
+    stage.path(two).unlink()
+    stage.write(f"{three}.d/x.conf", link.format("Driver=veth"))
+    stage.write(same, "# no difference\n" + link.format("OriginalName=eth2"))
+    found = stage.rollback()
+    trigger = "udevadm trigger --action=add --subsystem-match=net"
+    assert found.error == found.notice == ""
+    assert found.calls == [
+        "udevadm control --reload",
+        f"{trigger} --property-match=ID_NET_LINK_FILE=*/10-one.link",
+        f"{trigger} --sysname-match=eth0",
+        f"{trigger} --sysname-match=en*",
+        f"{trigger} --property-match=ID_NET_LINK_FILE=*/20-two.link",
+        f"{trigger} --attr-match=address=02:00:00:00:00:01",
+        f"{trigger} --attr-match=address=02:00:00:00:00:02",
+        f"{trigger} --property-match=ID_NET_LINK_FILE=*/30-three.link",
+        "udevadm settle",
+    ] * runs
+    expected = {"10-one.link": (CHANGED, ""), "20-two.link": (REMOVED, ""), "30-three.link": (ADDED, "")}
+    assert found.interfaces == (expected if runs else {})
 
 
 @pytest.mark.parametrize("made_by", ["reload", "reload, asked again", "try-restart"])

@@ -83,6 +83,7 @@ def test_full_disk_at_start(core: Core, helper: Helper, tiny: images.Image) -> N
         core.start(root)
     assert caught.value.code == ncf.EFILE
     assert os.strerror(errno.ENOSPC) in caught.value.details
+    assert caught.value.details.endswith("make room there and start again")
     assert operations.leftovers(root) == []
     assert helper.boot(root) == DONE
     after = tree.capture(root)
