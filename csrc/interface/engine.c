@@ -403,11 +403,11 @@ bool work_acts(const struct work *w)
         if (w->plan.move[i].change != PLAN_SAME)
             return true;
     for (size_t i = 0; i < w->start->count; i++) {
+        const struct link *was = &w->start->link[i], *now = links_find(w->present, was->name);
         char lacks[ENGINE_LACKS_SIZE];
 
-        link_lacks(&w->start->link[i], links_find(w->present, w->start->link[i].name), lacks,
-                   sizeof(lacks));
-        if (*lacks && covers(w, &w->start->link[i]))
+        link_lacks(was, now, lacks, sizeof(lacks));
+        if ((*lacks || !link_has_mtu(was, now)) && covers(w, was))
             return true;
     }
     return false;
@@ -516,6 +516,8 @@ static bool all_back(struct engine *e, const struct links *now, bool tell)
         if (!stack)
             continue;
         link_lacks(was, links_find(now, was->name), lacks, sizeof(lacks));
+        if (!*lacks && !link_has_mtu(was, links_find(now, was->name)))
+            snprintf(lacks, sizeof(lacks), "MTU %u", was->mtu);
         back = back && !*lacks;
         if (tell && *lacks && (f = add_finding(e, was->name, stack->name, PLAN_SAME)))
             memcpy(f->lacks, lacks, sizeof(lacks));
@@ -542,6 +544,20 @@ static bool settles(const struct engine *e)
     return false;
 }
 
+/* A VLAN can't have more than the link below it, which may have its own only the next time. */
+static void give_mtus(struct engine *e, const struct links *now)
+{
+    for (size_t i = 0; i < e->start.count; i++) {
+        const struct link *was = &e->start.link[i], *is = links_find(now, was->name);
+        const struct stack *stack = link_has_mtu(was, is) ? NULL : stack_of(e, was);
+        struct engine_finding *f =
+            stack ? add_finding(e, was->name, stack->name, PLAN_BY_HAND) : NULL;
+
+        if (f && link_set_mtu(is, was->mtu) == 0)
+            f->done |= DONE_UP;
+    }
+}
+
 /* Tools may return before addresses are there; the kernel says when they are. */
 static bool wait_until_back(struct engine *e)
 {
@@ -561,6 +577,7 @@ static bool wait_until_back(struct engine *e)
                 (void)all_back(e, &links, true);
             return false;
         }
+        give_mtus(e, &links);
         sys_sleep_ms(poll < POLL_MIN_MS ? POLL_MIN_MS : poll > POLL_MS ? POLL_MS : (int)poll);
     }
 }

@@ -47,7 +47,7 @@ enum {
     ABI_NEWADDR = 20, ABI_DELADDR = 21, ABI_GETADDR = 22,
     ABI_NEWROUTE = 24, ABI_GETROUTE = 26,
     ABI_REQUEST = 1, ABI_ACK = 4, ABI_DUMP = 0x300, ABI_DUMP_CHANGED = 0x10,
-    ABI_IFNAME = 3, ABI_MASTER = 10, ABI_EXT_MASK = 29, ABI_SKIP_STATS = 8, ABI_IFA_ADDRESS = 1, ABI_IFA_LOCAL = 2, ABI_IFA_FLAGS = 8,
+    ABI_IFNAME = 3, ABI_MTU = 4, ABI_MASTER = 10, ABI_EXT_MASK = 29, ABI_SKIP_STATS = 8, ABI_IFA_ADDRESS = 1, ABI_IFA_LOCAL = 2, ABI_IFA_FLAGS = 8,
     ABI_PERMANENT = 0x80, ABI_SCOPE_LINK = 253,
     ABI_RTA_OIF = 4, ABI_RTA_GATEWAY = 5, ABI_RTA_TABLE = 15,
     ABI_TABLE_MAIN = 254, ABI_UNICAST = 1, ABI_PROTOCOL_RA = 9, ABI_PROTOCOL_KERNEL = 2,
@@ -55,7 +55,8 @@ enum {
 };
 
 static const char ASKED[] = "rtnetlink";
-#define PROFILE "profile:" /* the word of the record */
+#define PROFILE "profile:" /* words of the record */
+#define MTU "mtu:"
 
 /* ---- the list ---- */
 
@@ -206,6 +207,7 @@ static bool take_link(struct links *l, const struct abi_nlmsg *m)
         return false;
     added->index = own->index;
     added->up = own->flags & ABI_UP;
+    added->mtu = number_attribute(m, sizeof(*own), ABI_MTU, 0);
     return true;
 }
 
@@ -419,6 +421,10 @@ void links_encode(struct buffer *b, const struct links *l)
         buffer_text(b, it->leased ? " leased" : "");
         buffer_text(b, *it->profile ? " " PROFILE : "");
         buffer_text(b, it->profile);
+        if (it->mtu) {
+            buffer_text(b, " " MTU);
+            buffer_number(b, it->mtu, 10, 1, '\0');
+        }
         for (size_t j = 0; j < it->count; j++) {
             describe_possession(&it->own[j], text, sizeof(text));
             buffer_text(b, " ");
@@ -426,6 +432,15 @@ void links_encode(struct buffer *b, const struct links *l)
         }
         buffer_text(b, "\n");
     }
+}
+
+static bool parse_mtu(const char *text, uint32_t *ret)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+
+    *ret = (uint32_t)value;
+    return *text >= '1' && *text <= '9' && !*end && value <= INT32_MAX;
 }
 
 /* The words of one line behind "link NAME". */
@@ -443,6 +458,9 @@ static bool parse_words(char *words, struct link *l)
             l->leased = true;
         else if (n > 0 && !*l->profile && !strncmp(word, PROFILE, strlen(PROFILE))) {
             if (!link_set_profile(l, word + strlen(PROFILE), strlen(word + strlen(PROFILE))))
+                return false;
+        } else if (n > 0 && !l->mtu && !strncmp(word, MTU, strlen(MTU))) {
+            if (!parse_mtu(word + strlen(MTU), &l->mtu))
                 return false;
         } else if (n == 0 || !parse_possession(word, &p) || !add_possession(l, &p))
             return false;
@@ -515,6 +533,11 @@ void link_lacks(const struct link *was, const struct link *now, char *text, size
         add_lack(text, size, "an address from DHCP");
 }
 
+bool link_has_mtu(const struct link *was, const struct link *now)
+{
+    return !was->up || !was->mtu || !now || !now->up || now->mtu == was->mtu;
+}
+
 /* ---- changing: without a socket every request fails ---- */
 
 static int command(int fd, struct request *r)
@@ -542,15 +565,25 @@ int link_delete(const struct link *l)
     return link_command(fd, l, ABI_DELLINK);
 }
 
-int link_add_port(const struct link *upper, const struct link *port)
+static int set_number(const struct link *l, uint16_t attribute, uint32_t value)
 {
     AUTO_CLOSE fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0);
-    struct request r = { .head = { .type = ABI_NEWLINK }, .own.link.index = port->index,
-                         .attribute = { 8, ABI_MASTER } };
+    struct request r = { .head = { .type = ABI_NEWLINK }, .own.link.index = l->index,
+                         .attribute = { 8, attribute } };
 
-    memcpy(r.bytes, &upper->index, 4);
+    memcpy(r.bytes, &value, 4);
     r.head.len = (uint32_t)(sizeof(r.head) + sizeof(r.own.link) + 8);
     return command(fd, &r);
+}
+
+int link_add_port(const struct link *upper, const struct link *port)
+{
+    return set_number(port, ABI_MASTER, (uint32_t)upper->index);
+}
+
+int link_set_mtu(const struct link *l, uint32_t mtu)
+{
+    return set_number(l, ABI_MTU, mtu);
 }
 
 /* Setting it down takes the IPv6 addresses and all routes along. */

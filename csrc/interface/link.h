@@ -21,6 +21,7 @@ struct link {
     int index;
     bool up;
     bool leased; /* has an IPv4 address that may run out: from DHCP */
+    uint32_t mtu; /* in bytes, 0: not recorded */
     char profile[LINK_PROFILE_SIZE]; /* what a stack with several for one link made it with, "" */
     struct possession *own;
     size_t count, room;
@@ -56,6 +57,12 @@ void link_lacks(const struct link *was, const struct link *now, char *text, size
 
 /* Deletes a device that some configuration had made.  Sets one down without addresses. */
 int link_delete(const struct link *l);
+/*
+ * Whether the MTU is what it was, of links that are up.  A stack may leave it where a
+ * file that is gone had set it; what has it back needs no bouncing.
+ */
+bool link_has_mtu(const struct link *was, const struct link *now);
+int link_set_mtu(const struct link *l, uint32_t mtu);
 /* Makes one a port of a bridge, or of a bond while it is down. */
 int link_add_port(const struct link *upper, const struct link *port);
 int link_clear(const struct link *l);

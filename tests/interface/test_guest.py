@@ -222,7 +222,7 @@ IFUPDOWN = [
         "ifupdown: the uplink's address moves to a VLAN on it",
         """
         ifdown eth0
-        iface eth0 manual
+        iface eth0 manual "up ip link set eth0 mtu 1300"
         iface eth0.5 10.0.0.1/24 "gateway 10.0.0.254"
         ifup eth0 eth0.5
         """,
@@ -371,13 +371,7 @@ LINKS = [
     Scenario(
         "udev: a .link file changed",
         "link 20-uplink OriginalName=eth0 MTUBytes=1300; udev eth0",
-        # The kernel lowers a VLAN's MTU with its parent's, and nobody raises it again.
-        first="""
-        rm -f /etc/systemd/network/vlan6.*
-        ip link delete vlan6
-        link 20-uplink OriginalName=eth0 MTUBytes=1400
-        udev eth0
-        """,
+        first="link 20-uplink OriginalName=eth0 MTUBytes=1400; udev eth0",
         shows="/sys/class/net/eth0/mtu:1300",
         reports=("20-uplink.link",),
     ),

@@ -20,7 +20,7 @@ from lib.ncf import ENOMEM, EOTHER, Core
 
 class LinkStruct(ctypes.Structure):
     _fields_ = [
-        ("name", c_char * 16), ("index", c_int), ("up", c_bool), ("leased", c_bool), ("profile", c_char * 48),
+        ("name", c_char * 16), ("index", c_int), ("up", c_bool), ("leased", c_bool), ("mtu", ctypes.c_uint32), ("profile", c_char * 48),
         ("own", c_void_p), ("count", c_size_t), ("room", c_size_t),
     ]  # fmt: skip
 
@@ -83,8 +83,8 @@ def links(core: Core) -> Iterator[Links]:
 
 RECORD = """\
 link br0 down
-link eth0 up leased profile:3c6ce51d-Aa 192.0.2.2/24 2001:db8::2/128 default:4 default:192.0.2.1 default:fe80::1
-link eth0.5 up leased
+link eth0 up leased profile:3c6ce51d-Aa mtu:9000 192.0.2.2/24 2001:db8::2/128 default:4 default:192.0.2.1 default:fe80::1
+link eth0.5 up leased mtu:2147483647
 link lo up 127.0.0.1/8
 """
 
@@ -99,7 +99,9 @@ def test_a_record_is_read_as_it_was_written(links: Links) -> None:
 
 NO_RECORDS = [
     *("lnk a up", "link ", "link a", "link a ", "link  up", "link a down\nlink a up", "link b up\nlink a up", "a b"),
-    *("link \x01 up", "link \x7f up", "link a% up", f"link {'a' * 16} up", "link a leased", "link a up up", "link a profile:b"),
+    *("link \x01 up", "link \x7f up", "link a% up", f"link {'a' * 16} up", "link a leased", "link a mtu:1500", "link a up up"),
+    *(f"link a up mtu:{value}" for value in ("", "0", "01", "-1", "+1", "1x", "2147483648", "99999999999999999999", "1500 mtu:1500")),
+    "link a profile:b",
     *("link a up 192.0.2.2/", "link a up 192.0.2.2/129", "link a up 192.0.2.2/1x", "link a up 192.0.2/24", "link a up g/1", "link a up ::g/1"),
     *("link a up 192.0.2.2", "link a up default:", "link a up default:5", "link a up default:x", "link a up default:192.0.2"),
     *("link a up profile:", "link a up profile:-b", "link a up profile:b/c", "link a up profile:b profile:c"),

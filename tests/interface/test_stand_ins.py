@@ -421,6 +421,45 @@ def bridge_was_up(stage: Stage) -> None:
     stage.run("ip", "link", "delete", "br0")
 
 
+MTU = "iface eth0 inet manual\n"
+
+
+def mtu(stage: Stage, name: str) -> int:
+    return int(stage.host.links()[name]["mtu"])
+
+
+def test_an_mtu_that_only_the_edit_set(stage: Stage) -> None:
+    """It is set; of a link that stands on another, after that one's."""
+    stage.install(*IFUPDOWN)
+    stage.pair("eth0", "eth1")
+    stage.run("ip", "link", "add", "above", "link", "eth0", "up", "mtu", "1450", "type", "macvlan")
+    stage.write(INTERFACES, MTU + "iface above inet manual\n")
+    stage.start()
+    stage.write(INTERFACES, MTU + " mtu 1300\niface above inet manual\n")
+    for name in ("eth0", "eth1"):
+        stage.run("ip", "link", "set", name, "mtu", "1300")
+    assert [mtu(stage, name) for name in ("eth0", "above", "eth1")] == [1300, 1300, 1300]
+    found = stage.rollback()
+    assert found.error == "" and found.calls == ["ifdown --force eth0", "ifup --force eth0"]
+    assert found.interfaces == {"eth0": (CHANGED, ""), "above": (BY_HAND, "")}
+    assert [mtu(stage, name) for name in ("eth0", "above", "eth1")] == [1500, 1450, 1300]
+
+
+def test_an_mtu_set_by_hand(stage: Stage) -> None:
+    """Put back without taking anything down; what the kernel refuses is said."""
+    stage.install(*IFUPDOWN)
+    stage.pair("eth0", "eth1", "eth2", "eth3")
+    stage.run("ip", "link", "set", "eth2", "down")
+    stage.write(INTERFACES, MTU + "iface eth2 inet manual\n")
+    for refuses, code, lacks, left in ((0, 0, "", 1500), (1, ncf.EEXEC, "MTU 1500", 1300)):
+        stage.start()
+        for name in ("eth0", "eth2"):
+            stage.run("ip", "link", "set", name, "mtu", "1300")
+        found = stage.rollback(limit=1, kernel=Refusing("sendto", message=16) if refuses else real)
+        assert (found.code, found.calls, found.interfaces) == (code, [], {"eth0": (BY_HAND, lacks)})
+        assert (mtu(stage, "eth0"), mtu(stage, "eth2")) == (left, 1300)
+
+
 @pytest.mark.parametrize("runs", [True, False])
 def test_devices_of_link_files_are_shown_to_udev(stage: Stage, runs: bool) -> None:
     """What went by a file that comes back or goes, as udev knows and as the file says; no other."""
