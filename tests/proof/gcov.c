@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 void __gcov_dump(void);
+void __gcov_reset(void);
 void coverage_dump(void);
 _Noreturn void coverage_exit(int status);
+int coverage_execve(const char *path, char *const argv[], char *const environment[]);
 
 /*
  * gcov asks by its address whether there are threads.  This libc's would be of a version
@@ -26,4 +28,12 @@ _Noreturn void coverage_exit(int status)
 {
     __gcov_dump();
     _exit(status);
+}
+
+/* In place of execve(). */
+int coverage_execve(const char *path, char *const argv[], char *const environment[])
+{
+    __gcov_dump();
+    __gcov_reset();
+    return execve(path, argv, environment);
 }
