@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* How a command ended. */
 enum run_end {
@@ -26,6 +27,7 @@ struct run {
     int answer; /* a pipe from the process that watches it, or -1 */
     int output; /* what it wrote, or -1 */
     struct run_result failed; /* if it could not be started */
+    int64_t end; /* by when it surely answers, in ms */
 };
 
 /*

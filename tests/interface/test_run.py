@@ -173,7 +173,7 @@ def test_two_run_at_once(core: Core, tmp_path: Path) -> None:
     """Each can wait for what the other does: started one after the other, they run together."""
 
     class RunStruct(ctypes.Structure):
-        _fields_ = [("answer", ctypes.c_int), ("output", ctypes.c_int), ("failed", ResultStruct)]
+        _fields_ = [("answer", ctypes.c_int), ("output", ctypes.c_int), ("failed", ResultStruct), ("end", ctypes.c_int64)]
 
     def start(script: str) -> RunStruct:
         r = RunStruct()
@@ -285,6 +285,42 @@ def test_without_close_range_descriptors_are_closed(run: Run, tmp_path: Path) ->
 def test_what_the_kernel_refuses_is_told(run: Run, call: str, error: int) -> None:
     """Without a pipe or a process nothing is started, and the errno says why."""
     assert refusing(call, error, lambda: run("/bin/true")) == Result(NOT_STARTED, error, "")
+
+
+def test_a_file_of_the_caller_is_never_taken_for_the_answer(run: Run, tmp_path: Path) -> None:
+    """Where the watcher can't have its pipe as descriptor 3, what the caller has there is not written to."""
+
+    def child() -> Result:
+        with open(tmp_path / "own", "wb") as own:
+            os.dup2(own.fileno(), 3)
+            seccomp.without(["dup3"], errno.EMFILE)()
+            return run("/bin/true")
+
+    assert forks.run(child).value == Result(NOT_STARTED, errno.EMFILE, "")
+    assert (tmp_path / "own").read_bytes() == b""
+
+
+def test_a_caller_with_a_timer(run: Run) -> None:
+    """Thousands of signals while it waits, as a profiler sends them, are not the end of the wait."""
+
+    def child() -> tuple[Result, int]:
+        seen = 0
+
+        def count(*_: object) -> None:
+            nonlocal seen
+            seen += 1
+
+        signal.signal(signal.SIGALRM, count)
+        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+        return run("/bin/sleep", "1"), seen
+
+    result, _ = forks.run(child).value
+    assert result == Result(EXITED, 0, "")
+
+
+def test_endless_interruption_hangs_nobody(run: Run) -> None:
+    """A wait for a process that answers nothing but EINTR is given up."""
+    assert refusing("wait4", errno.EINTR, lambda: run("/bin/true", limit=200)) == Result(TIMED_OUT, 200, "")
 
 
 @pytest.mark.root
