@@ -64,16 +64,18 @@ static void close_from(int first)
 }
 
 /* The caller's descriptors, its sockets and locks among them, are not for others. */
-static void keep_descriptors(int answer, int output)
+static bool keep_descriptors(int answer, int output)
 {
     int high_answer = fcntl(answer, F_DUPFD_CLOEXEC, 10);
     int high_output = output < 0 ? -1 : fcntl(output, F_DUPFD_CLOEXEC, 10);
 
-    dup3(high_answer, ANSWER, O_CLOEXEC);
+    if (dup3(high_answer, ANSWER, O_CLOEXEC) < 0)
+        return false;
     close(OUTPUT);
     if (high_output >= 0)
         dup3(high_output, OUTPUT, O_CLOEXEC);
     close_from(OUTPUT + 1);
+    return true;
 }
 
 static void default_signals(void)
@@ -87,9 +89,9 @@ static void default_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static void answer(const struct run_result *r)
+static void answer(int fd, const struct run_result *r)
 {
-    if (write(ANSWER, r, offsetof(struct run_result, output)) < 0)
+    if (write(fd, r, offsetof(struct run_result, output)) < 0)
         _exit(126);
 }
 
@@ -118,7 +120,7 @@ static void become(const char *const argv[])
     if (chdir("/") == 0)
         execve(argv[0], (char *const *)(uintptr_t)argv, environment);
     r.status = errno;
-    answer(&r);
+    answer(ANSWER, &r);
     _exit(127);
 }
 
@@ -223,7 +225,11 @@ static void run_watched(const char *const argv[], int limit_ms, int to_caller, i
     sigset_t child;
     pid_t program;
 
-    keep_descriptors(to_caller, output);
+    if (!keep_descriptors(to_caller, output)) {
+        r.status = errno;
+        answer(to_caller, &r); /* ANSWER may be a file of the caller's */
+        _exit(126);
+    }
     default_signals();
     setsid();
     sigemptyset(&child);
@@ -237,7 +243,7 @@ static void run_watched(const char *const argv[], int limit_ms, int to_caller, i
         r.status = errno;
     else
         watch(program, limit_ms, &r);
-    answer(&r);
+    answer(ANSWER, &r);
     _exit(0);
 }
 
@@ -267,6 +273,16 @@ static void read_output(int fd, char *text, size_t size)
             text[i] = ' ';
     while (n > 0 && (text[n - 1] == '\n' || text[n - 1] == ' '))
         text[--n] = '\0';
+}
+
+/* The status of a child, 0 if it can't be had; a kernel that answers nothing but EINTR hangs nobody. */
+static int wait_for(pid_t child)
+{
+    int status = 0, tries = 1000;
+
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR && --tries)
+        ;
+    return status;
 }
 
 static void not_started(struct run *r)
@@ -300,21 +316,17 @@ void run_start(struct run *r, const char *const argv[], int limit_ms)
     if (first < 0)
         not_started(r);
     else
-        while (waitpid(first, NULL, 0) < 0 && errno == EINTR)
-            ;
+        wait_for(first);
     close(ends[1]);
     r->answer = ends[0];
 }
 
 void run_wait(struct run *r, struct run_result *ret)
 {
-    ssize_t n;
-
     *ret = (struct run_result){ .end = RUN_NOT_STARTED, .status = ECHILD };
     /* The watcher answers in time; if it was killed, the pipe ends. */
-    do
-        n = r->answer < 0 ? 0 : read(r->answer, ret, offsetof(struct run_result, output));
-    while (n < 0 && errno == EINTR);
+    if (r->answer >= 0 && sys_read(r->answer, ret, offsetof(struct run_result, output), "answer") < 0)
+        ret->status = errno;
     if (r->failed.status)
         *ret = r->failed;
     if (r->output >= 0)
@@ -341,7 +353,8 @@ static void become_apart(const char *const argv[], const int fds[], int count)
     for (int fd = 0; fd < RUN_APART_FD; fd++)
         dup2(null, fd);
     for (int i = 0; i < count; i++)
-        dup2(high[i], RUN_APART_FD + i);
+        if (dup2(high[i], RUN_APART_FD + i) < 0)
+            _exit(127); /* another file of the caller's would be there */
     close_from(RUN_APART_FD + count);
     if (chdir("/") == 0)
         execve(argv[0], (char *const *)(uintptr_t)argv, environment);
@@ -351,7 +364,7 @@ static void become_apart(const char *const argv[], const int fds[], int count)
 int run_apart(const char *const argv[], const int fds[], int count)
 {
     pid_t first = fork();
-    int status = 0;
+    int status;
 
     if (first == 0) {
         pid_t second;
@@ -364,8 +377,7 @@ int run_apart(const char *const argv[], const int fds[], int count)
     }
     if (first < 0)
         return -1;
-    while (waitpid(first, &status, 0) < 0 && errno == EINTR)
-        ;
+    status = wait_for(first);
     errno = WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD;
     return errno ? -1 : 0;
 }

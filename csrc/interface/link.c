@@ -58,6 +58,9 @@ static const char ASKED[] = "rtnetlink";
 #define PROFILE "profile:" /* words of the record */
 #define MTU "mtu:"
 
+/* So that a kernel that answers nothing but EINTR hangs nobody. */
+enum { INTERRUPTED_MAX = 1000 };
+
 /* ---- the list ---- */
 
 static int link_order(const void *a, const void *b)
@@ -284,13 +287,14 @@ static int read_answer(int fd, bool (*take)(struct links *, const struct abi_nlm
 {
     _Alignas(8) char buf[32 * 1024];
     bool changed = false;
+    int interrupted = 0;
 
     for (;;) {
         ssize_t n = recv(fd, buf, sizeof(buf), 0);
         size_t left = n > 0 ? (size_t)n : 0;
         const struct abi_nlmsg *m = (const void *)buf;
 
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && errno == EINTR && ++interrupted < INTERRUPTED_MAX)
             continue;
         if (n <= 0)
             return -1;

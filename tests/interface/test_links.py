@@ -338,6 +338,13 @@ def test_an_interruption_is_no_error(core: Core, links: Links) -> None:
         assert links.read() and links.find("lo")
 
 
+def test_endless_interruption_is_an_error(core: Core, links: Links) -> None:
+    """A recv() that answers nothing but EINTR hangs nobody."""
+    with faults.kernel(core, lambda call, _: errno.EINTR if call == "recv" else None):
+        assert not links.read()
+    assert links.error.code == EOTHER
+
+
 def test_what_else_the_kernel_says_to_a_command(core: Core, links: Links) -> None:
     """Its answer is an error message, of 0 for success; what comes before it is passed over."""
     assert links.parse(b"link eth0 up\n")

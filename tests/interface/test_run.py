@@ -287,6 +287,24 @@ def test_what_the_kernel_refuses_is_told(run: Run, call: str, error: int) -> Non
     assert refusing(call, error, lambda: run("/bin/true")) == Result(NOT_STARTED, error, "")
 
 
+def test_a_file_of_the_caller_is_never_taken_for_the_answer(run: Run, tmp_path: Path) -> None:
+    """Where the watcher can't have its pipe as descriptor 3, what the caller has there is not written to."""
+
+    def child() -> Result:
+        with open(tmp_path / "own", "wb") as own:
+            os.dup2(own.fileno(), 3)
+            seccomp.without(["dup3"], errno.EMFILE)()
+            return run("/bin/true")
+
+    assert forks.run(child).value == Result(NOT_STARTED, errno.EMFILE, "")
+    assert (tmp_path / "own").read_bytes() == b""
+
+
+def test_endless_interruption_hangs_nobody(run: Run) -> None:
+    """A wait for a process that answers nothing but EINTR is given up."""
+    assert refusing("wait4", errno.EINTR, lambda: run("/bin/true", limit=200)) == Result(TIMED_OUT, 200, "")
+
+
 @pytest.mark.root
 def test_without_proc_the_program_is_killed(run: Run) -> None:
     """Where /proc is not mounted its children can't be found; it and its group end all the same."""
