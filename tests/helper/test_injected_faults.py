@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -115,6 +116,35 @@ def test_every_fsync_of_a_commit_fails(helper: Helper, core: Core, fast_dir: Pat
     assert operations.is_open(world.root)
     assert helper.boot(world.root) == DONE
     assert tree.differences(world.old, tree.capture(world.root)) == []
+
+
+@pytest.mark.parametrize("operation", [operations.START, operations.COMMIT, operations.ROLLBACK], ids=str)
+def test_an_fsync_that_fails_once_and_then_succeeds(
+    helper: Helper, core: Core, fast_dir: Path, operation: operations.Operation
+) -> None:
+    """What the kernel dropped is never called durable: an error names step and path, and the snapshot is not lost."""
+    command = COMMANDS[operation.name]
+    made = count(helper, core, fast_dir, operation, "fsync")
+    assert made > 1
+    for k in range(1, made + 1):
+        world = operation.prepare(core, fast_dir / "host")
+        done = injected(helper, world.root, command, f"fsync:error=EIO:when={k}")
+        assert done.returncode == FAILED, k
+        told = re.match(rf"networking-config: {command}: (.+): ([^ :]+): I/O error", done.stderr)
+        assert told and told[2].partition("/")[0] in ("etc", "var", "."), done.stderr
+        assert operations.torn_files(world) == [], k
+        is_open = operations.is_open(world.root)
+        if operation is operations.START:
+            assert not is_open and tree.differences(world.old, tree.capture(world.root)) == [], done.stderr
+        else:
+            assert is_open or "removed the snapshot" in told[1], done.stderr
+        if operation is operations.COMMIT:
+            assert tree.differences(world.new, tree.capture(world.root)) == [], done.stderr
+        assert helper.boot(world.root) == DONE, k
+        wanted = world.new if operation is operations.COMMIT and not is_open else world.old
+        assert tree.differences(wanted, tree.capture(world.root)) == [], done.stderr
+        assert operations.leftovers(world.root) == [], done.stderr
+        shutil.rmtree(world.root)
 
 
 def test_interrupted_calls_are_repeated(helper: Helper, core: Core, fast_dir: Path) -> None:
