@@ -4,6 +4,7 @@
 # make demo        the main job on a scratch root, as an ordinary user
 # make check       all tests; PYTEST_ARGS='-k name' chooses
 # make coverage    branch coverage of csrc/, with gcc; fails below 95 %
+# make sanitized   tests of the core with ASan and UBSan in the library and the helper, with gcc
 # make install     PREFIX= SBINDIR= LIBDIR= INCLUDEDIR= MANDIR= UNITDIR= DESTDIR=
 #                  BASHDIR= ZSHDIR= FISHDIR=: where these shells look for completions
 #                  INIT='systemd sysv ...': whose boot files, see initscript/places
@@ -42,7 +43,7 @@ helper: $(BUILD)/networking-config
 lib: $(BUILD)/libncf.so $(BUILD)/libncf.a $(BUILD)/libnetcf-change.so
 test-lib: $(BUILD)/test/libncf-test.so $(BUILD)/test/driver
 
-.PHONY: all helper lib test-lib demo check coverage fuzz proof clean
+.PHONY: all helper lib test-lib demo check coverage sanitized fuzz proof clean
 .PHONY: install install-boot install-libvirt uninstall uninstall-boot install-netcf-transaction
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -296,6 +297,10 @@ check: all test-lib $(VENV)/installed-test
 
 coverage: $(VENV)/installed-test
 	$(IN_VENV)/python tests/proof/coverage.py
+
+# PYTEST_ARGS= are the tests, usually all that are about the core.
+sanitized: $(VENV)/installed-test
+	$(IN_VENV)/python tests/proof/sanitized.py $(BUILD)/asan $(PYTEST_ARGS)
 
 # TARGETS= and FUZZ_ARGS= are for it, too.
 fuzz:
