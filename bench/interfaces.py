@@ -19,12 +19,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Union
 
 PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT / "tests"), str(PROJECT / "tests/interface")]
 
 import test_ifupdown
+import test_netplan
+import test_netplan_nm
 import test_networkd
+import test_networkmanager
 from programs import compile_c
 from report import Table
 
@@ -89,7 +93,82 @@ class Networkd:
         host.run("networkctl", "reload")
 
 
-STACKS = (*(Ifupdown(name) for name in test_ifupdown.SYSTEMS), Networkd())
+class NetworkManager:
+    """NetworkManager, with a keyfile for each interface."""
+
+    name = "NetworkManager"
+    packages = test_networkmanager.PACKAGES
+    programs: tuple[str, ...] = ("nmcli",)
+
+    def write(self, host: Host, size: int, first: str) -> None:
+        for i in range(size):
+            path = f"{test_networkmanager.DIRECTORY}/e{i}.nmconnection"
+            if i == 0 or not (host.root / path[1:]).exists():
+                ipv4 = test_networkmanager.static(first if i == 0 else address(i))
+                text = test_networkmanager.keyfile(f"e{i}", i, f"interface-name=e{i}", ipv4=ipv4)
+                host.write(path, text, 0o600)
+
+    @contextmanager
+    def running(self, host: Host, log: Path) -> Iterator[None]:
+        host.write("/etc/NetworkManager/conf.d/no-auto.conf", test_netplan_nm.NO_AUTO)
+        host.run("mkdir", "-p", "/run/dbus")
+        host.run("dbus-daemon", "--system", "--fork", "--nopidfile")
+        with open(log, "wb") as out:
+            daemon = subprocess.Popen(
+                [*host.entry(), "/usr/sbin/NetworkManager", "--debug"],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+            )
+        try:
+            yield
+        finally:
+            daemon.kill()
+            daemon.wait()
+
+    def apply(self, host: Host) -> None:
+        test_networkmanager.apply(host, 0)
+
+
+class Netplan:
+    """netplan over what follows the files that it generates."""
+
+    def __init__(self, below: Networkd | NetworkManager, packages: tuple[str, ...]) -> None:
+        self.below, self.packages = below, packages
+        self.renderer = "networkd" if isinstance(below, Networkd) else below.name
+        self.name = f"netplan, {self.renderer}"
+        self.programs = ("netplan", *below.programs)
+
+    def write(self, host: Host, size: int, first: str) -> None:
+        rows = "".join(
+            f"    e{i}: {{accept-ra: false, addresses: [{first if i == 0 else address(i)}]}}\n" for i in range(size)
+        )
+        head = f"network:\n  version: 2\n  renderer: {self.renderer}\n  ethernets:\n"
+        host.write(test_netplan.FILE, head + rows, 0o600)
+
+    @contextmanager
+    def running(self, host: Host, log: Path) -> Iterator[None]:
+        host.run("netplan", "generate")
+        with self.below.running(host, log):
+            yield
+
+    def apply(self, host: Host) -> None:
+        host.run("netplan", "generate")
+        if isinstance(self.below, Networkd):
+            self.below.apply(host)
+        else:
+            host.run("nmcli", "connection", "reload")
+            host.run("nmcli", "connection", "up", "netplan-e0")
+
+
+Stack = Union[Ifupdown, Networkd, NetworkManager, Netplan]
+STACKS = (
+    *(Ifupdown(name) for name in test_ifupdown.SYSTEMS),
+    Networkd(),
+    NetworkManager(),
+    Netplan(Networkd(), test_netplan.PACKAGES),
+    Netplan(NetworkManager(), test_netplan_nm.PACKAGES),
+)
 
 
 def clock(host: Host, clocked: Path, programs: tuple[str, ...]) -> None:
@@ -142,7 +221,7 @@ def monitored(host: Host, log: Path) -> Iterator[Callable[[], float]]:
         process.wait()
 
 
-def rollback(host: Host, stack: Ifupdown | Networkd, size: int, log: Path) -> tuple[float, float, float]:
+def rollback(host: Host, stack: Stack, size: int, log: Path) -> tuple[float, float, float]:
     """One change of one interface, rolled back: ms of our own, of the stack, and for files only."""
     entry = [*host.entry(), "/usr/sbin/networking-config"]
     stack.write(host, size, address(0))
@@ -181,7 +260,7 @@ def took(command: list[str]) -> float:
 
 
 def measure(
-    stack: Ifupdown | Networkd, size: int, runs: int, helper: Path, scratch: Path, clocked: Path
+    stack: Stack, size: int, runs: int, helper: Path, scratch: Path, clocked: Path
 ) -> list[tuple[float, float, float]]:
     with ExitStack() as cleanup:
         host, other = hosts.everything(cleanup, debian.system(*stack.packages), scratch, helper)
@@ -204,7 +283,8 @@ def main() -> None:
         default=",".join(map(str, SIZES)),
         help="how many interfaces, of which one changed",
     )
-    parser.add_argument("--stacks", default=",".join(stack.name for stack in STACKS))
+    names = [stack.name for stack in STACKS]
+    parser.add_argument("--stack", action="append", choices=names, help="one of them; all without it")
     parser.add_argument("--helper", type=Path, default=PROJECT / "build/networking-config")
     parser.add_argument("--markdown", action="store_true")
     args = parser.parse_args()
@@ -215,9 +295,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ncf-bench-") as scratch:
         clocked = compile_c(("cc", "-O2", "-static"), "clocked", Path(scratch))
         for stack in STACKS:
-            for size in map(
-                int, args.sizes.split(",") if stack.name in args.stacks.split(",") else ()
-            ):
+            for size in map(int, args.sizes.split(",") if stack.name in (args.stack or names) else ()):
                 samples = measure(
                     stack, size, args.runs, args.helper.resolve(), Path(scratch), clocked
                 )
