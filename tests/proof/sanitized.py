@@ -21,6 +21,8 @@ LEFT_OUT = [
     # What the helper has to be: small, static, with few calls; a library of their own below it.
     "helper/test_boot.py", "helper/test_boot_follows.py", "helper/test_real_calls.py", "helper/test_netcf_name.py",
     "core/test_one_look.py::test_clock_set_back",
+    # Minutes in a guest, for what is done on the host, too.
+    "interface/test_guest.py",
     # Faults that would hit the calls of the sanitizers themselves, and memory that they keep.
     "helper/test_injected_faults.py", "interface/test_failing_calls.py",
     "core/test_failing_calls.py::test_memory_is_not_lost_on_failure",
