@@ -8,6 +8,7 @@
 #include "path.h"
 #include "sys.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -42,6 +43,21 @@ static bool in_use(void)
     return run_program("udevadm", path) && sys_exists("/run/udev/control");
 }
 
+/* A hardware address in any of its spellings, 00-A0-C9-00-00-01, 00a0.c900.0001, as the kernel has it. */
+static void need_address(struct unit *u, const char *word, size_t len)
+{
+    char address[3 * 8] = "";
+    size_t n = 0;
+
+    for (size_t i = 0; i < len && n + 3 < sizeof(address); i++)
+        if (isxdigit((unsigned char)word[i])) {
+            if (n % 3 == 2)
+                address[n++] = ':';
+            address[n++] = (char)tolower((unsigned char)word[i]);
+        }
+    unit_need(u, address, n);
+}
+
 /* A file is a unit, which stands on the devices that it names: by a name, or by an address. */
 static void parse(const struct config *files, struct model *ret)
 {
@@ -60,10 +76,11 @@ static void parse(const struct config *files, struct model *ret)
             unit_line(u, i.section, i.section_len);
             unit_line(u, i.key, i.key_len);
             unit_line(u, i.value, i.value_len);
-            if (ini_is(&i, "Match", "OriginalName") || ini_is(&i, "Match", "MACAddress") ||
-                ini_is(&i, "Match", "PermanentMACAddress"))
-                while (text_word(&at, end, &word, &n))
-                    unit_need(u, word, n);
+            while (ini_is(&i, "Match", "OriginalName") && text_word(&at, end, &word, &n))
+                unit_need(u, word, n);
+            while ((ini_is(&i, "Match", "MACAddress") ||
+                    ini_is(&i, "Match", "PermanentMACAddress")) && text_word(&at, end, &word, &n))
+                need_address(u, word, n);
         }
     }
 }

@@ -469,7 +469,7 @@ def test_devices_of_link_files_are_shown_to_udev(stage: Stage, runs: bool) -> No
     one, two, three, same = (f"{NETWORK}/{name}.link" for name in ("10-one", "20-two", "30-three", "40-same"))
     link = "[Match]\n{}\n[Link]\nMTUBytes=1400\n"
     stage.write(one, link.format("OriginalName=eth0 en*"))
-    stage.write(two, link.format("MACAddress=02:00:00:00:00:01\nPermanentMACAddress=02:00:00:00:00:02"))
+    stage.write(two, link.format("MACAddress=02-AB-00-00-00-01 02ab.0000.0003\nPermanentMACAddress=02:AB:00:00:00:02"))
     stage.write(same, link.format("OriginalName=eth2"))
     stage.start()
     stage.write(one, link.format("OriginalName=eth1"))
@@ -485,8 +485,7 @@ def test_devices_of_link_files_are_shown_to_udev(stage: Stage, runs: bool) -> No
         f"{trigger} --sysname-match=eth0",
         f"{trigger} --sysname-match=en*",
         f"{trigger} --property-match=ID_NET_LINK_FILE=*/20-two.link",
-        f"{trigger} --attr-match=address=02:00:00:00:00:01",
-        f"{trigger} --attr-match=address=02:00:00:00:00:02",
+        *(f"{trigger} --attr-match=address=02:ab:00:00:00:0{n}" for n in (1, 3, 2)),
         f"{trigger} --property-match=ID_NET_LINK_FILE=*/30-three.link",
         "udevadm settle",
     ] * runs
