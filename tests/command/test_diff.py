@@ -237,7 +237,7 @@ def test_the_difference_can_be_applied(netcf: Netcf) -> None:
     done = subprocess.run(
         ["git", "apply", "-R", "--unsafe-paths", "-p1", f"--directory={netcf.root}", "-"],
         cwd=netcf.root, input=patch, capture_output=True, text=True,
-        env={**os.environ, "GIT_CEILING_DIRECTORIES": str(netcf.root)},  # it may lie in a repository
+        env={**os.environ, "GIT_CEILING_DIRECTORIES": str(netcf.root.parent)},  # it may lie in a repository
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert (netcf.root / INTERFACES).read_bytes() == before
