@@ -918,7 +918,7 @@ def test_every_allocation_of_a_start_fails(stage: Stage) -> None:
                 assert getattr(error, "code", ncf.ENOMEM) == ncf.ENOMEM, k
                 assert not (Path(STATE) / "network-snapshot.tar").exists(), k
             else:
-                recorded.add(b"link eth0 up\n" in (Path(STATE) / "network-snapshot.tar").read_bytes())
+                recorded.add(b"link eth0 up mtu:1500\n" in (Path(STATE) / "network-snapshot.tar").read_bytes())
                 stage.core.commit("/")
             held.append(faults.held(stage.core))
             assert held[-1] == held[0], k
