@@ -179,7 +179,7 @@ static void print_notice(const struct call *c, const struct ncf_change_result *r
 /* What the last call did; of an open handle this always can be said. */
 static struct ncf_change_result result_of(const struct call *c)
 {
-    struct ncf_change_result r = { .notice = "" };
+    struct ncf_change_result r = { .discarded = "", .notice = "", .commands = "" };
 
     (void)ncf_change_result(c->ncf, &r);
     return r;

@@ -18,7 +18,7 @@ enum { FILE_MAX = 1024 * 1024, AT_ONCE = 16, ARGUMENTS = 16, POLL_MS = 50, POLL_
  * Adding a stack is its file and one line here: udev before all that take a device as it
  * is, netplan's before those that follow what it makes.
  */
-const struct stack *const stacks[ENGINE_STACKS_MAX + 1] = {
+const struct stack *const stacks[] = {
     &stack_udev,
     &stack_ifupdown,
     &stack_ifupdown2,
@@ -31,6 +31,7 @@ const struct stack *const stacks[ENGINE_STACKS_MAX + 1] = {
     &stack_networkmanager_ifcfg,
     NULL,
 };
+_Static_assert(sizeof(stacks) / sizeof(stacks[0]) == ENGINE_STACKS_MAX + 1, "all of them, and NULL");
 
 /* ---- reading both configurations ---- */
 

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import pytest
 
 from helper.test_injected_faults import ON_FILES
-from interface.test_stand_ins import FAST, FRESH, INTERFACES, STATE, SYSTEM, Stage
-from lib import attached, debian, hosts
+from interface.test_stand_ins import FRESH, INTERFACES, STATE, Stage, without_stacks
+from lib import attached, hosts
 from lib.build import Products
 from lib.helper import DONE, FAILED, WRONG_STATE
 from lib.hosts import Host
@@ -51,8 +51,7 @@ class Fault(NamedTuple):
 @pytest.fixture(scope="module")
 def host(products: Products, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """One for all tests; ifup and ifdown do nothing."""
-    with hosts.chroot(debian.system(*SYSTEM), tmp_path_factory.mktemp("host"), products.helper) as host:
-        host.run("sh", "-c", FAST)
+    with without_stacks(products, tmp_path_factory.mktemp("host")) as host:
         yield host
 
 

@@ -13,7 +13,7 @@ import itertools
 import os
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -176,11 +176,18 @@ def outcome(it: Ncf, flags: int, faulty: AbstractContextManager[object]) -> Outc
     return Outcome(details, code, result.notice.decode(), result.commands.decode(), rows)
 
 
+@contextmanager
+def without_stacks(products: Products, place: Path) -> Iterator[Host]:
+    """A host without a stack, whose disk is memory."""
+    with hosts.chroot(debian.system(*SYSTEM), place, products.helper) as host:
+        host.run("sh", "-c", FAST)
+        yield host
+
+
 @pytest.fixture(scope="module")
 def host(products: Products, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """One for all tests, without a stack."""
-    with hosts.chroot(debian.system(*SYSTEM), tmp_path_factory.mktemp("host"), products.helper) as host:
-        host.run("sh", "-c", FAST)
+    """One for all tests."""
+    with without_stacks(products, tmp_path_factory.mktemp("host")) as host:
         yield host
 
 
