@@ -182,6 +182,24 @@ static bool mark(struct engine *e, struct work *w)
     return true;
 }
 
+/* Whether its files have other words, be it only in comments. */
+static bool is_reworded(const struct stack *stack, const struct config *was, const struct config *now)
+{
+    size_t j = 0;
+
+    for (size_t i = 0; i < was->count; i++) {
+        const struct config_file *a = &was->file[i], *b;
+
+        while (j < now->count && path_compare(now->file[j].path, a->path) < 0)
+            j++;
+        b = j < now->count ? &now->file[j] : NULL;
+        if (b && !strcmp(a->path, b->path) && stack->is_its_file(a->path) &&
+            (a->len != b->len || memcmp(a->bytes, b->bytes, a->len) != 0))
+            return true;
+    }
+    return false;
+}
+
 static int plan_stack(struct engine *e, const struct stack *stack, const struct config *was,
                       const struct config *now, struct error *err)
 {
@@ -190,6 +208,7 @@ static int plan_stack(struct engine *e, const struct stack *stack, const struct 
     *w = (struct work){ .stack = stack, .start = &e->start, .present = &e->present,
                         .engine = e, .all = e->options.all };
     e->count++;
+    w->reworded = is_reworded(stack, was, now);
     stack->parse(was, &w->was);
     stack->parse(now, &w->now);
     if (!model_finish(&w->was) || !model_finish(&w->now) ||
@@ -369,8 +388,7 @@ static bool is_dealt_with(const struct work *w, const char *name)
         const struct move *m = &w->plan.move[i];
 
         if ((m->told || (m->change >= PLAN_ADDED && m->change <= PLAN_CHANGED)) &&
-            (!strcmp(m->name, name) ||
-             (scope_part_is_wild(m->name) && scope_part_matches(m->name, name))))
+            move_is_for(m, name))
             return true;
     }
     return false;
@@ -398,7 +416,7 @@ static bool covers(const struct work *w, const struct link *was)
 
 bool work_acts(const struct work *w)
 {
-    if (w->stack->reloads)
+    if (w->stack->reloads && !w->reworded)
         return true;
     for (size_t i = 0; i < w->plan.count; i++)
         if (w->plan.move[i].change != PLAN_SAME)
@@ -408,6 +426,8 @@ bool work_acts(const struct work *w)
         char lacks[ENGINE_LACKS_SIZE];
 
         link_lacks(was, now, lacks, sizeof(lacks));
+        if (!*lacks && now && w->stack->reloads)
+            link_lacks(now, was, lacks, sizeof(lacks)); /* what it has and had not */
         if ((*lacks || !link_has_mtu(was, now)) && covers(w, was))
             return true;
     }
@@ -495,11 +515,11 @@ void engine_before(struct engine *e)
 
 /* ---- what came of it ---- */
 
-static const struct stack *stack_of(const struct engine *e, const struct link *was)
+static struct work *work_of(struct engine *e, const struct link *was)
 {
     for (size_t i = 0; i < e->count; i++)
         if (covers(&e->work[i], was))
-            return e->work[i].stack;
+            return &e->work[i];
     return NULL;
 }
 
@@ -511,16 +531,16 @@ static bool all_back(struct engine *e, const struct links *now, bool tell)
     bool back = true;
 
     for (size_t i = 0; i < e->start.count; i++) {
-        const struct link *was = &e->start.link[i];
-        const struct stack *stack = stack_of(e, was);
+        const struct link *was = &e->start.link[i], *is = links_find(now, was->name);
+        const struct work *w;
 
-        if (!stack)
-            continue;
-        link_lacks(was, links_find(now, was->name), lacks, sizeof(lacks));
-        if (!*lacks && !link_has_mtu(was, links_find(now, was->name)))
+        link_lacks(was, is, lacks, sizeof(lacks));
+        if (!*lacks && !link_has_mtu(was, is))
             snprintf(lacks, sizeof(lacks), "MTU %u", was->mtu);
-        back = back && !*lacks;
-        if (tell && *lacks && (f = add_finding(e, was->name, stack->name, PLAN_SAME)))
+        if (!*lacks || !(w = work_of(e, was)))
+            continue;
+        back = false;
+        if (tell && (f = add_finding(e, was->name, w->stack->name, PLAN_SAME)))
             memcpy(f->lacks, lacks, sizeof(lacks));
     }
     for (size_t i = 0; i < e->count; i++)
@@ -550,12 +570,26 @@ static void give_mtus(struct engine *e, const struct links *now)
 {
     for (size_t i = 0; i < e->start.count; i++) {
         const struct link *was = &e->start.link[i], *is = links_find(now, was->name);
-        const struct stack *stack = link_has_mtu(was, is) ? NULL : stack_of(e, was);
+        const struct work *w = link_has_mtu(was, is) ? NULL : work_of(e, was);
         struct engine_finding *f =
-            stack ? add_finding(e, was->name, stack->name, PLAN_BY_HAND) : NULL;
+            w ? add_finding(e, was->name, w->stack->name, PLAN_BY_HAND) : NULL;
 
         if (f && link_set_mtu(is, was->mtu) == 0)
             f->done |= DONE_UP;
+    }
+}
+
+static void tell_again(struct engine *e, const struct links *now)
+{
+    for (size_t i = 0; i < e->start.count; i++) {
+        const struct link *was = &e->start.link[i], *is = links_find(now, was->name);
+        struct work *w = is ? work_of(e, was) : NULL;
+        char lacks[ENGINE_LACKS_SIZE] = "";
+
+        if (w && w->stack->again)
+            link_lacks(was, is, lacks, sizeof(lacks));
+        if (*lacks)
+            w->stack->again(w, is);
     }
 }
 
@@ -563,7 +597,7 @@ static void give_mtus(struct engine *e, const struct links *now)
 static bool wait_until_back(struct engine *e)
 {
     int64_t now = (int64_t)(sys_boottime() / 1000000);
-    int64_t end = now + (settles(e) ? left_ms(e) : SYNC_WAIT_MS);
+    int64_t end = now + (settles(e) ? left_ms(e) : SYNC_WAIT_MS), again = now;
     struct error ignored = { 0 };
 
     for (int64_t begin = now;; now = (int64_t)(sys_boottime() / 1000000)) {
@@ -579,6 +613,10 @@ static bool wait_until_back(struct engine *e)
             return false;
         }
         give_mtus(e, &links);
+        if (now >= again) {
+            tell_again(e, &links);
+            again = now + (now - begin) + POLL_MS; /* at 0, 50, 150, 350 ms and so on */
+        }
         sys_sleep_ms(poll < POLL_MIN_MS ? POLL_MIN_MS : poll > POLL_MS ? POLL_MS : (int)poll);
     }
 }

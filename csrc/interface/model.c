@@ -302,6 +302,12 @@ struct move *plan_find(const struct plan *p, const char *name)
     return p->count ? bsearch(name, p->move, p->count, sizeof(*p->move), name_order) : NULL;
 }
 
+bool move_is_for(const struct move *m, const char *name)
+{
+    return !strcmp(m->name, name) ||
+           (scope_part_is_wild(m->name) && scope_part_matches(m->name, name));
+}
+
 /* That one move stands on another, at the start or at present. */
 struct edge {
     struct move *upper, *lower;

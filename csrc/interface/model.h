@@ -85,6 +85,8 @@ struct plan {
 /* Both models must be finished and outlive the plan.  False if memory is short. */
 bool plan_make(struct plan *ret, const struct model *was, const struct model *now);
 struct move *plan_find(const struct plan *p, const char *name);
+/* By its name or a pattern. */
+bool move_is_for(const struct move *m, const char *name);
 /*
  * When every change is marked: what stands on something that changes goes down
  * before it and up after it, so it changes, too.  False if memory is short.

@@ -360,17 +360,16 @@ static void keep_file(const struct generated *g, const char *name)
     (void)sys_linkat(directory_of(g, name), name, g->old, name);
 }
 
-static bool same_bytes(int a, int b, const char *name)
+static bool same_bytes(int a, int b, uint64_t size, const char *name)
 {
     char x[4096], y[4096];
-    ssize_t n, m;
+    ssize_t n;
 
-    do {
+    for (uint64_t done = 0; done < size; done += (uint64_t)n) {
         n = sys_read(a, x, sizeof(x), name);
-        m = sys_read(b, y, sizeof(y), name);
-        if (n < 0 || n != m || memcmp(x, y, (size_t)n) != 0)
+        if (n <= 0 || n != sys_read(b, y, sizeof(y), name) || memcmp(x, y, (size_t)n) != 0)
             return false;
-    } while (n > 0);
+    }
     return true;
 }
 
@@ -384,7 +383,7 @@ static bool same_file(const struct generated *g, const char *name)
     if (a < 0 || b < 0)
         return a < 0 && b < 0;
     return sys_statx(a, NULL, &x) == 0 && sys_statx(b, NULL, &y) == 0 && x.mode == y.mode &&
-           x.uid == y.uid && x.gid == y.gid && same_bytes(a, b, name);
+           x.uid == y.uid && x.gid == y.gid && x.size == y.size && same_bytes(a, b, x.size, name);
 }
 
 static void put_back_file(const struct generated *g, const char *name)
@@ -442,14 +441,20 @@ static bool lacks(const struct work *w, const char *name)
     return *words;
 }
 
-/* Edits that were never applied, or that mean the same: nothing has to move. */
+/*
+ * Edits that were never applied, or that mean the same: nothing has to move.  Where
+ * networkd's file differs, its reload tells it to bring the interface up.
+ */
 static void leave_same(struct work *w, const struct generated *g)
 {
     for (size_t i = 0; i < w->plan.count; i++) {
         struct move *m = &w->plan.move[i];
 
-        if (!w->all && !file_differs(g, m, PREFIX, ".network") && !device_differs(g, m) &&
-            !file_differs(g, m, PREFIX, ".link") && !lacks(w, m->name))
+        if (m->change == PLAN_SAME)
+            continue;
+        m->told = file_differs(g, m, PREFIX, ".network");
+        if (!m->told && !w->all && !device_differs(g, m) && !file_differs(g, m, PREFIX, ".link") &&
+            !lacks(w, m->name))
             m->change = PLAN_SAME;
     }
 }
@@ -488,26 +493,6 @@ static void keep_old(void)
     each_file(&g, NM_GENERATED, keep_file);
 }
 
-/* Which files have changed is known when their names are there again, perhaps in a new directory. */
-static void put_back_same(struct work *w)
-{
-    AUTO_GENERATED g;
-
-    open_generated(&g);
-    leave_same(w, &g);
-    delete_changed(w, &g);
-    each_file(&g, ASIDE, put_back_file);
-}
-
-static void forget_old(void)
-{
-    AUTO_GENERATED g;
-
-    open_generated(&g);
-    each_file(&g, ASIDE, drop_file);
-    (void)sys_unlinkat(AT_FDCWD, ASIDE, AT_REMOVEDIR);
-}
-
 static bool goes_up(const struct work *w, const char *name)
 {
     const struct move *m = plan_find(&w->plan, name);
@@ -516,15 +501,28 @@ static bool goes_up(const struct work *w, const char *name)
            (w->all || (m && m->change != PLAN_SAME) || lacks(w, name));
 }
 
-static void networkd_follows(struct work *w, const struct links *left)
+static bool is_told(const struct work *w, const char *name)
+{
+    for (size_t i = 0; i < w->plan.count; i++)
+        if (w->plan.move[i].told && move_is_for(&w->plan.move[i], name))
+            return true;
+    return false;
+}
+
+static void networkd_follows(struct work *w)
 {
     static const char *const again[] = { "reconfigure", NULL };
+    AUTO_LINKS left = { 0 };
 
     networkd_reload(w);
-    /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
-    for (size_t i = 0; i < left->count; i++)
-        if (goes_up(w, left->link[i].name))
-            work_up(w, left->link[i].name, "networkctl", again, left->link[i].name);
+    for (size_t i = 0; i < w->present->count; i++) {
+        const struct link *was = &w->present->link[i];
+        const struct link *is = goes_up(w, was->name) && !is_told(w, was->name)
+                                    ? links_find_now(&left, was->name) : NULL;
+
+        if (is && is->index == was->index) /* one that was made anew is configured anyway */
+            work_up(w, is->name, "networkctl", again, is->name);
+    }
     networkd_add_ports(w);
 }
 
@@ -558,21 +556,23 @@ static void networkmanager_follows(struct work *w)
 static void after(struct work *w)
 {
     static const char *const generate[] = { "generate", NULL };
-    struct error ignored = { 0 };
-    AUTO_LINKS left = { 0 };
+    AUTO_GENERATED g;
 
     keep_old();
     work_run(w, "netplan", generate, NULL);
-    put_back_same(w);
-    (void)links_read(&left, &ignored);
+    open_generated(&g); /* its directories may be new ones */
+    leave_same(w, &g);
+    delete_changed(w, &g);
+    each_file(&g, ASIDE, put_back_file);
     if (stack_networkd.in_use())
-        networkd_follows(w, &left);
+        networkd_follows(w);
     if (stack_networkmanager.in_use())
         networkmanager_follows(w);
-    forget_old();
+    each_file(&g, ASIDE, drop_file);
+    (void)sys_unlinkat(AT_FDCWD, ASIDE, AT_REMOVEDIR);
 }
 
 const struct stack stack_netplan = {
     .name = "netplan", .is_its_file = is_its_file, .in_use = in_use, .parse = parse,
-    .before = before, .after = after, .settles = true, .reloads = true,
+    .before = before, .after = after, .again = networkd_again, .settles = true, .reloads = true,
 };

@@ -8,12 +8,14 @@
 #include "scope.h"
 #include "sys.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define DIRECTORY "etc/systemd/network"
-enum { NAMES_MAX = 256, DROP_INS_MAX = 1000 };
+#define FAILED "ADMIN_STATE=failed\n"
+enum { NAMES_MAX = 256, DROP_INS_MAX = 1000, STATE_MAX = 4096 };
 
 static bool is_its_file(const char *path)
 {
@@ -203,10 +205,11 @@ void networkd_add_ports(const struct work *w)
         }
 }
 
+/* A second order is not harmless: see docs/interfaces.md.  Whose file changed has had one. */
 static bool goes_up(const struct work *w, const struct move *m)
 {
-    return m->was && m->change != PLAN_SAME && work_was_up(w, m->name) &&
-           links_find(w->present, m->name) != NULL;
+    return m->was && (m->change == PLAN_WITH_OTHERS || m->change == PLAN_BY_HAND) &&
+           work_was_up(w, m->name) && links_find(w->present, m->name) != NULL;
 }
 
 void networkd_reload(struct work *w)
@@ -219,13 +222,30 @@ void networkd_reload(struct work *w)
         work_run(w, "networkctl", reload, NULL);
 }
 
+/*
+ * It gives up a port whose bridge or bond is deleted, since the port's file still names
+ * that; a reload does not change it.
+ */
+void networkd_again(struct work *w, const struct link *is)
+{
+    static const char *const again[] = { "reconfigure", NULL };
+    char path[64], state[STATE_MAX];
+    AUTO_CLOSE fd = -1;
+    ssize_t n;
+
+    snprintf(path, sizeof(path), "/run/systemd/netif/links/%d", is->index);
+    fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_NOFOLLOW, 0);
+    n = fd < 0 ? 0 : sys_read(fd, state, sizeof(state), path);
+    if (n > 0 && memmem(state, (size_t)n, FAILED, strlen(FAILED)))
+        work_up(w, is->name, "networkctl", again, is->name);
+}
+
 static void after(struct work *w)
 {
     static const char *const again[] = { "reconfigure", NULL };
     static const char *const restart[] = { "try-restart", NULL };
 
     networkd_reload(w);
-    /* A reload alone leaves a port bare when its bridge was deleted a moment ago. */
     work_run_each(w, "networkctl", again, WORK_UP, goes_up);
     networkd_add_ports(w);
     if (!work_devices_are_there(w))
@@ -235,5 +255,5 @@ static void after(struct work *w)
 
 const struct stack stack_networkd = {
     .name = "systemd-networkd", .is_its_file = is_its_file, .in_use = in_use, .parse = parse,
-    .before = before, .after = after, .settles = true, .reloads = true,
+    .before = before, .after = after, .again = networkd_again, .settles = true, .reloads = true,
 };

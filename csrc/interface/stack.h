@@ -20,6 +20,7 @@ struct work {
     const struct links *present;
     struct engine *engine; /* whose rollback it is */
     bool all;      /* every interface goes down and up */
+    bool reworded; /* files of it are put back that say something else, or the same */
     bool reloaded; /* the stack was told to follow its files by itself */
 };
 
@@ -37,8 +38,14 @@ struct stack {
     void (*after)(struct work *w);
     /* Tells of each link which of its profiles is active on it; or NULL. */
     void (*record)(struct links *l);
+    /* Tells its daemon once more of a link that is not back and that it has given up; or NULL. */
+    void (*again)(struct work *w, const struct link *is);
     bool settles; /* its tools return before the interfaces are configured */
-    bool reloads; /* `after` runs at every rollback: its daemon may know files that are gone */
+    /*
+     * `after` runs at every rollback, for its daemon may know files that are gone; but not
+     * where only comments are put back: it may configure anew what such a file is for.
+     */
+    bool reloads;
 };
 
 /* NULL at the end. */
@@ -90,6 +97,8 @@ void work_delete_devices(struct work *w, bool changed_too);
 void work_delete(struct work *w, const struct link *there);
 /* Has systemd-networkd read its files again and make the devices that were up at the start. */
 void networkd_reload(struct work *w);
+/* Has it configure a link that it has given up. */
+void networkd_again(struct work *w, const struct link *is);
 /* Puts ports into devices that it made anew. */
 void networkd_add_ports(const struct work *w);
 

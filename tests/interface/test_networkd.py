@@ -92,7 +92,7 @@ def test_address_changed(host: Host) -> None:
     """The new address goes, the old one and the default route are back."""
     host.write(f"{DIRECTORY}/10-eth0.network", ETH0.replace("192.0.2.2", "192.0.2.99"))
     reload(host, lambda: host.addresses("eth0") == ["192.0.2.99/24"])
-    assert "  eth0 (systemd-networkd): had been changed, up, reloaded\n" in rolled_back(host)
+    assert "  eth0 (systemd-networkd): had been changed, reloaded\n" in rolled_back(host)
 
 
 def test_interface_added(host: Host) -> None:
@@ -228,6 +228,12 @@ def test_only_a_comment_changed(host: Host) -> None:
     with hosts.answering(host, "192.0.2.1"):
         said = rolled_back(host)
     assert "eth0" not in said
+    # An applied edit, taken back by hand and not applied: what it left on the link goes.
+    host.start()
+    host.write(f"{DIRECTORY}/10-eth0.network", ETH0 + "Address=192.0.2.99/24\n")
+    reload(host, lambda: len(host.addresses("eth0")) == 2)
+    host.write(f"{DIRECTORY}/10-eth0.network", "# only words\n" + ETH0)
+    rolled_back(host)
 
 
 def test_installed_and_not_running(products: Products, tmp_path: Path) -> None:

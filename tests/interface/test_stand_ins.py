@@ -554,6 +554,33 @@ def test_a_pattern_whose_file_changed(stage: Stage) -> None:
     assert found.calls == ["networkctl reload", "networkctl reconfigure p0"]
 
 
+@pytest.mark.parametrize("follows", ["networkd", "netplan"])
+def test_a_link_that_networkd_has_given_up(stage: Stage, follows: str) -> None:
+    """It is told once more; a link that it still works on, and one that lacks nothing, are not."""
+    stage.pair("eth0", "eth1", "eth2", "eth3", "eth4", "eth5")
+    stage.networkd()
+    names = ["eth0", "eth2", "eth4"]
+    for name, state in zip(names, ["failed", "configuring", "failed"]):
+        stage.run("ip", "address", "add", "192.0.2.2/24", "dev", name)
+        index = stage.host.links()[name]["ifindex"]
+        stage.write(f"/run/systemd/netif/links/{index}", f"# private\nADMIN_STATE={state}\nOPER_STATE=routable\n")
+        stage.write(f"{NETWORK}/{name}.network", f"[Match]\nName={name}\n")
+    if follows == "netplan":
+        netplan(stage)
+        for name in names:
+            stage.path(f"{NETWORK}/{name}.network").unlink()
+        stage.write("/etc/netplan/a.yaml", YAML + "    eth2: {}\n    eth4: {}\n")
+    stage.start()
+    for name in names[:2]:
+        stage.run("ip", "address", "flush", "dev", name)
+    back = "ip address add 192.0.2.2/24 dev eth0; ip address add 192.0.2.2/24 dev eth2"
+    stage.does("networkctl", f'[ "$*" != "reconfigure eth0" ] || [ $(grep -c "$*" /calls) != 2 ] || {{ {back}; }}')
+    found = stage.rollback()
+    ordered = [f"networkctl reconfigure {name}" for name in names]
+    assert (found.error, found.commands) == ("", "") and "eth4" not in found.interfaces
+    assert [found.calls.count(order) for order in ordered] == [2, 1, 0]
+
+
 def test_a_link_that_was_down_stays_so(stage: Stage) -> None:
     """Whatever changed of its file, and though networkd is asked to bring all of them up anew."""
     stage.networkd()
@@ -693,22 +720,22 @@ def netplan(stage: Stage, text: str = "Name=eth0") -> None:
 
 
 @pytest.mark.parametrize(
-    ("generate", "moves"),
+    ("generate", "moved_by"),
     [
-        ("true", False),
-        (f"chmod 600 {GENERATED}", True),
-        (f"chown 1 {GENERATED}", True),
-        (f"chgrp 1 {GENERATED}", True),
-        (f"echo >>{GENERATED}", True),
-        (f"echo Name=eth1 >{GENERATED}", True),
-        (f"rm {GENERATED}", True),
-        (f"cp {GENERATED} /run/systemd/network/10-netplan-eth0.link", True),
-        (f"cp {GENERATED} /run/systemd/network/10-netplan-eth0.netdev", True),
-        (f"mkdir -p {NM_RUN}; cp {GENERATED} {NM_RUN}/netplan-eth0.nmconnection", True),
+        ("true", ""),
+        (f"chmod 600 {GENERATED}", "reload"),
+        (f"chown 1 {GENERATED}", "reload"),
+        (f"chgrp 1 {GENERATED}", "reload"),
+        (f"echo >>{GENERATED}", "reload"),
+        (f"echo Name=eth1 >{GENERATED}", "reload"),
+        (f"rm {GENERATED}", "reload"),
+        (f"cp {GENERATED} /run/systemd/network/10-netplan-eth0.link", "reconfigure"),
+        (f"cp {GENERATED} /run/systemd/network/10-netplan-eth0.netdev", "reconfigure"),
+        (f"mkdir -p {NM_RUN}; cp {GENERATED} {NM_RUN}/netplan-eth0.nmconnection", "reconfigure"),
     ],
 )
-def test_what_netplan_generates_otherwise(stage: Stage, generate: str, moves: bool) -> None:
-    """Any difference of content, mode or owner moves the interface; where there is none, the inode stays."""
+def test_what_netplan_generates_otherwise(stage: Stage, generate: str, moved_by: str) -> None:
+    """Any difference of content, mode or owner moves the interface, once; where there is none, the inode stays."""
     stage.networkd()
     stage.pair("eth0", "eth1")
     netplan(stage)
@@ -721,8 +748,8 @@ def test_what_netplan_generates_otherwise(stage: Stage, generate: str, moves: bo
     does.write_text(does.read_text() + f"\n{generate}\n")
     found = stage.rollback()
     assert found.error == ""
-    assert found.calls == [*FOLLOWED, *(["networkctl reconfigure eth0"] if moves else []), OWN]
-    if not moves:
+    assert found.calls == [*FOLLOWED, *(["networkctl reconfigure eth0"] if moved_by == "reconfigure" else []), OWN]
+    if moved_by != "reload":
         assert stage.run("stat", "-c", "%i", GENERATED) == before
     assert stage.run("sh", "-c", "ls -d /run/netcf* || true").startswith("ls: cannot access")
 
@@ -745,7 +772,7 @@ def test_generated_files_that_can_not_be_compared(stage: Stage, call: str) -> No
         return errno.EIO if event.call == call and opened == 2 else 0
 
     found = stage.rollback(files=act)
-    assert found.error == "" and found.calls == [*FOLLOWED, "networkctl reconfigure eth0", OWN]
+    assert (found.error, found.calls, found.interfaces) == ("", [*FOLLOWED, OWN], {"eth0": (CHANGED, "")})
 
 
 @pytest.mark.parametrize("runs", ["networkd", "NetworkManager", "neither"])
@@ -813,11 +840,13 @@ def test_a_bridge_that_netplan_makes_anew(stage: Stage, late: bool) -> None:
 
 
 def test_all_interfaces_of_netplan(stage: Stage) -> None:
-    """Where all are asked for, each that was up is configured anew, changed or not."""
+    """Where all are asked for, each that was up is configured anew, changed or not, and once."""
     stage.networkd()
     stage.pair("eth0", "eth1")
     netplan(stage)
     stage.write("/etc/netplan/a.yaml", YAML)
+    stage.start()
+    assert stage.rollback(ROLLBACK_ALL).calls == [*FOLLOWED, OWN]  # by the reload: the file is new
     stage.start()
     assert stage.rollback(ROLLBACK_ALL).calls == [*FOLLOWED, "networkctl reconfigure eth0", OWN]
 
