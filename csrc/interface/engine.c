@@ -414,6 +414,14 @@ static bool covers(const struct work *w, const struct link *was)
            (*was->profile && model_find(&w->was, was->profile));
 }
 
+bool work_has_reloaded(const struct work *w, const struct stack *stack)
+{
+    for (const struct work *before = w->engine->work; before < w; before++)
+        if (before->stack == stack)
+            return before->reloaded;
+    return false;
+}
+
 bool work_acts(const struct work *w)
 {
     if (w->stack->reloads && !w->reworded)

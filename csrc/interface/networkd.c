@@ -245,7 +245,9 @@ static void after(struct work *w)
     static const char *const again[] = { "reconfigure", NULL };
     static const char *const restart[] = { "try-restart", NULL };
 
-    networkd_reload(w);
+    w->reloaded = work_has_reloaded(w, &stack_netplan); /* netplan's files are among its own */
+    if (!w->reloaded || !work_devices_are_there(w))
+        networkd_reload(w);
     work_run_each(w, "networkctl", again, WORK_UP, goes_up);
     networkd_add_ports(w);
     if (!work_devices_are_there(w))

@@ -85,6 +85,8 @@ void work_run_each(struct work *w, const char *program, const char *const *words
 void work_run_by_hand(struct work *w, const char *program, const char *const *words);
 /* Keeps for the result that this was done with the interface, and did not fail. */
 void work_done(struct work *w, const char *name, unsigned done);
+/* Whether the stack, which comes before, has told the daemons that it is over to follow their files. */
+bool work_has_reloaded(const struct work *w, const struct stack *stack);
 /* Whether anything is to be done. */
 bool work_acts(const struct work *w);
 /* Takes the addresses that the tools left from interfaces that are down for what comes. */
