@@ -393,6 +393,8 @@ static int commit(int root, const char *token, struct store *store, struct chang
         return store_clean_temp(store, err) || sync_whole_scope(&dirs, err) ? -1 : 0;
     }
     memcpy(ret->id, s.manifest.id, sizeof(ret->id));
+    live.known = &s.files;
+    live.started = s.manifest.started;
     if (token_check(&s.manifest, token, err) || store_clean_temp(store, err) ||
         snapshot_list_live(&s, &dirs, &live, err) ||
         restore_remove_leftovers(&live, &dirs, err))

@@ -107,6 +107,8 @@ void listing_free(struct listing *l)
 
 struct name {
     const char *text;
+    uint32_t key; /* of its order: four bytes from the first on in which the names differ */
+    uint16_t len;
     bool listed; /* read from its directory */
     bool is_file; /* known to be a regular one */
 };
@@ -120,6 +122,7 @@ struct walk {
     bool holds;
     struct stamp began;
     uint64_t began_boottime;
+    size_t next; /* of l->known */
     uint64_t dev; /* of files whose time stamps are known to be this host's */
     struct name *name; /* of the directories on the way, the deepest ones last */
     size_t names, name_room;
@@ -135,9 +138,9 @@ static int no_memory(struct walk *w)
 }
 
 /* Appends "/name" to the path; false if it grows too long. */
-static bool path_push(struct walk *w, const char *name)
+static bool path_push(struct walk *w, const char *name, size_t n)
 {
-    size_t n = strlen(name), slash = w->len > 0;
+    size_t slash = w->len > 0;
 
     if (w->len + slash + n >= PATH_SIZE)
         return false;
@@ -156,8 +159,9 @@ static void path_pop(struct walk *w, size_t len)
 
 static bool name_add(struct walk *w, const char *name, bool listed)
 {
-    struct name new = { arena_copy(&w->memory, name, strlen(name)), listed,
-                        listed && sys_dirent_is_file(name) };
+    size_t len = strnlen(name, PATH_SIZE); /* no path has room for a longer one */
+    struct name new = { .text = arena_copy(&w->memory, name, len), .len = (uint16_t)len,
+                        .listed = listed, .is_file = listed && sys_dirent_is_file(name) };
 
     if (!new.text || !array_grow((void **)&w->name, w->names, &w->name_room, sizeof(new)))
         return false;
@@ -175,7 +179,29 @@ static void names_free(struct walk *w)
 
 static int name_order(const void *a, const void *b)
 {
-    return strcmp(((const struct name *)a)->text, ((const struct name *)b)->text);
+    const struct name *x = a, *y = b;
+
+    if (x->key != y->key)
+        return x->key < y->key ? -1 : 1;
+    return strcmp(x->text, y->text);
+}
+
+/* Names in one directory begin alike; with the keys, hardly any two are compared in full. */
+static void set_keys(struct name *name, size_t count)
+{
+    size_t alike = strlen(name->text);
+
+    for (size_t i = 1; i < count; i++)
+        for (size_t k = 0; k < alike; k++)
+            if (name[i].text[k] != name->text[k])
+                alike = k;
+    for (size_t i = 0; i < count; i++) {
+        const unsigned char *at = (const unsigned char *)name[i].text + alike;
+
+        name[i].key = 0;
+        for (int shift = 24; shift >= 0 && *at; shift -= 8)
+            name[i].key |= (uint32_t)*at++ << shift;
+    }
 }
 
 /* Those from `first` on, each once. */
@@ -185,6 +211,7 @@ static void sort_names(struct walk *w, size_t first)
 
     if (w->names == first)
         return;
+    set_keys(w->name + first, w->names - first);
     array_sort(w->name + first, w->names - first, sizeof(*w->name), name_order);
     for (size_t i = first; i < w->names; i++)
         if (i == first || strcmp(w->name[i].text, w->name[kept - 1].text) != 0)
@@ -200,7 +227,7 @@ static bool leftover_add(struct walk *w, const char *name)
 
     if (!array_grow((void **)&l->leftover, l->leftovers, &l->leftover_room,
                     sizeof(*l->leftover)) ||
-        !path_push(w, name))
+        !path_push(w, name, strlen(name)))
         return false;
     l->leftover[l->leftovers] = arena_copy(&l->memory, w->path, w->len);
     added = l->leftover[l->leftovers++] != NULL;
@@ -229,11 +256,28 @@ static int read_names(struct walk *w)
     return got < 0 ? error_file(w->err, STEP_READ_DIRECTORY, errno, w->path) : 0;
 }
 
+/* Both are in the same order; what is not found there is not known. */
+static bool is_known(struct walk *w, const struct entry *e)
+{
+    const struct listing *known = w->l->known;
+    int order = -1;
+
+    if (!known)
+        return false;
+    while (w->next < known->count &&
+           (order = path_compare(known->entry[w->next].path, w->path)) < 0)
+        w->next++;
+    return order == 0 && known->entry[w->next].type == e->type &&
+           !entry_touched(&known->entry[w->next].st, &e->st, w->l->started);
+}
+
 static int add_entry(struct walk *w, const struct entry *found, bool context)
 {
     struct error ignored = { 0 }; /* it comes again when the directory is saved */
     struct entry e = *found;
 
+    if (is_known(w, found))
+        return 0;
     e.path = arena_copy(&w->l->memory, w->path, w->len);
     e.context = context;
     if (!e.path)
@@ -313,7 +357,7 @@ static int walk_deep(struct walk *w)
         struct entry e;
         int there;
 
-        if (!path_push(w, name.text))
+        if (!path_push(w, name.text, name.len))
             return error_file(w->err, STEP_STAT, ENAMETOOLONG, w->path);
         if (scope_excludes(w->scope, w->path) || !strcmp(w->path, PATH_STATE))
             continue;
@@ -410,7 +454,7 @@ static int walk_name(struct walk *w, const struct active *a, struct name name,
     }
     if (!last && !below.count)
         return 0;
-    if (!path_push(w, name.text))
+    if (!path_push(w, name.text, name.len))
         return error_file(w->err, STEP_STAT, ENAMETOOLONG, w->path);
     if (!scope_excludes(w->scope, w->path))
         r = examine(w, len, name, &e);
@@ -536,7 +580,7 @@ int listing_of_paths(struct listing *l, const struct listing *paths, struct dirs
         int there;
 
         path_pop(&w, 0);
-        path_push(&w, p->path);
+        path_push(&w, p->path, strlen(p->path));
         there = examine(&w, path_parent(p->path), (struct name){ .text = path_name(p->path) }, &e);
         /* Behind a link, a file or nothing, nothing of ours can be. */
         if (there < 0 && (w.err->sys == ELOOP || w.err->sys == ENOTDIR)) {

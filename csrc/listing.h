@@ -19,6 +19,9 @@ struct listing {
     const char **leftover; /* temporary files that a crash left */
     size_t leftovers, leftover_room;
     struct buffer content; /* of live files that were read at once */
+    /* Set before: what is as it is here, and not touched since `started`, is left out. */
+    const struct listing *known;
+    struct stamp started;
     struct arena memory;
 };
 

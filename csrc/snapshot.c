@@ -148,7 +148,7 @@ bool snapshot_is_damaged(const struct error *err)
 int snapshot_list_live(struct snapshot *s, struct dirs *dirs, struct listing *live,
                        struct error *err)
 {
-    if (!listing_expect(live, s->files.count))
+    if (!live->known && !listing_expect(live, s->files.count))
         return error_file(err, STEP_MEMORY, ENOMEM, "");
     if (s->manifest.kind == ARCHIVE_WHOLE)
         return listing_of_scope(live, &s->scope, dirs, LISTING_COMPARE, err);
