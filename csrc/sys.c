@@ -54,12 +54,17 @@ static int seam_enter(const char *call, const char *name)
 #endif
 
 /* Bounded, so that a kernel that answers nothing but EINTR can't hang a boot. */
-#define RETRY(result, expression)                        \
-    do {                                                 \
-        int tries_ = 1000;                               \
-        do                                               \
-            (result) = (expression);                     \
-        while ((result) < 0 && errno == EINTR && --tries_); \
+static bool interrupted(long result, int *tries)
+{
+    return result < 0 && errno == EINTR && --*tries;
+}
+
+#define RETRY(result, expression)                 \
+    do {                                          \
+        int tries_ = 1000;                        \
+        do                                        \
+            (result) = (expression);              \
+        while (interrupted((result), &tries_));   \
     } while (0)
 
 /*
