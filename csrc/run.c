@@ -91,8 +91,7 @@ static void default_signals(void)
 
 static void answer(int fd, const struct run_result *r)
 {
-    if (write(fd, r, offsetof(struct run_result, output)) < 0)
-        _exit(126);
+    (void)!write(fd, r, offsetof(struct run_result, output)); /* a caller that is gone asks nothing */
 }
 
 /* Where nobody's terminal, directory, mask or signal reaches. */

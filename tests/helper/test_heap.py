@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import random
 import subprocess
 import sys
@@ -22,6 +23,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("heap") / "heap.so"
     renamed = [f"-D{name}=heap_{name}" for name in NAMES]
     flags = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-shared", "-fPIC", "-fno-builtin", *renamed]
+    flags += os.environ.get("HEAP_CFLAGS", "").split()  # of proof/coverage.py
     subprocess.run(["cc", *flags, "-o", path, REPO / "csrc/heap.c"], check=True)
     return path
 
