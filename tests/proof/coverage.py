@@ -49,8 +49,11 @@ def build(directory: Path) -> None:
          f"LDFLAGS=--coverage {dump}", *variables, "all", "test-lib"],
         cwd=REPO, check=True,
     )  # fmt: skip
-    for old in directory.rglob("*.gcda"):
-        old.unlink()
+    # Empty, and for all: some tests are no longer root when they count.
+    for notes in directory.rglob("*.gcno"):
+        counts = notes.with_suffix(".gcda")
+        counts.write_bytes(b"")
+        counts.chmod(0o666)
 
 
 def run_tests(directory: Path) -> int:
@@ -97,6 +100,9 @@ def branches(notes: Path) -> Branches:
 def covered(directory: Path) -> Branches:
     """The branches of the shipped objects, with what every build of them did."""
     total: Branches = {}
+    for counted in directory.rglob("*.gcda"):
+        if counted.stat().st_size == 0:
+            counted.unlink()  # nothing ran, and gcov() takes it for damaged
     for kind, pattern in (("lib", "*.gcno"), ("helper", "*.gcno"), ("tmp", HEAP), ("test", "*.gcno")):
         for notes in sorted((directory / kind).rglob(pattern)):
             for place, counts in branches(notes).items():
@@ -146,6 +152,8 @@ def report(found: Branches) -> bool:
 
 def main() -> int:
     directory = REPO / "build/coverage"
+    # A container mounts its own there, over what is counted.
+    assert not directory.is_relative_to("/tmp") and not directory.is_relative_to("/run"), f"not in {directory}"
     build(directory)
     failed = run_tests(directory)
     replay_corpora(directory)
