@@ -592,8 +592,6 @@ static int save_more(struct store *store, struct dirs *dirs, struct snapshot *s,
     for (size_t i = 0; i < more->count; i++)
         if (!listing_find(&s->files, more->entry[i].path) && !listing_add(&all, &more->entry[i]))
             return error_file(err, STEP_MEMORY, ENOMEM, "");
-    if (all.count == s->files.count)
-        return 0;
     array_sort(all.entry, all.count, sizeof(*all.entry), entry_order);
     if (listing_find_links(&all, err))
         return -1;

@@ -114,7 +114,7 @@ int error_set(struct error *err, int code, enum step step, int sys, const char *
     err->step = step;
     err->sys = sys;
     err->state = NULL;
-    error_printable(err->path, sizeof(err->path), path ? path : "");
+    error_printable(err->path, sizeof(err->path), path);
     return -1;
 }
 
@@ -125,7 +125,7 @@ int error_file(struct error *err, enum step step, int sys, const char *path)
 
 int error_state(struct error *err, const char *state)
 {
-    if (err->code != NCF_NOERROR && !err->state)
+    if (!err->state)
         err->state = state;
     return -1;
 }
@@ -162,21 +162,30 @@ const char *error_message(int code)
     }
 }
 
+/* What `text` has room for behind what it holds, which is something. */
+static void add(char *text, size_t size, const char *format, const char *words)
+{
+    size_t n = strlen(text);
+
+    snprintf(text + n, size - n, format, words);
+}
+
+static bool is_sentence(const char *text)
+{
+    return text[strlen(text) - 1] == '.';
+}
+
 int error_details(const struct error *err, char *text, size_t size)
 {
-    const char *words = step_words[err->step];
-    int n;
-
-    if (err->code == NCF_NOERROR || !words)
+    if (err->code == NCF_NOERROR)
         return 0;
-    n = snprintf(text, size, "%s", words);
-    if (err->path[0] && n > 0 && (size_t)n < size)
-        /* libvirt's own sentences end with a period. */
-        n += snprintf(text + n, size - (size_t)n, words[n - 1] == '.' ? " (%s)" : ": %s",
-                      err->path);
-    if (err->sys && n >= 0 && (size_t)n < size)
-        n += snprintf(text + n, size - (size_t)n, ": %s", strerror(err->sys));
-    if (err->state && n > 0 && (size_t)n < size)
-        snprintf(text + n, size - (size_t)n, text[n - 1] == '.' ? " (%s)" : "; %s", err->state);
+    snprintf(text, size, "%s", step_words[err->step]);
+    /* libvirt's own sentences end with a period. */
+    if (err->path[0])
+        add(text, size, is_sentence(text) ? " (%s)" : ": %s", err->path);
+    if (err->sys)
+        add(text, size, ": %s", strerror(err->sys));
+    if (err->state)
+        add(text, size, is_sentence(text) ? " (%s)" : "; %s", err->state);
     return 1;
 }

@@ -112,7 +112,7 @@ void error_clear(struct error *err);
 /* One sentence for a code. */
 const char *error_message(int code);
 
-/* "STEP: path: reason; state" into `text`.  Returns 0 if there is nothing to say. */
+/* "STEP: path: reason; state" into `text`, cut if longer.  Returns 0 if there is nothing to say. */
 int error_details(const struct error *err, char *text, size_t size);
 
 /* Copy bytes into `text`, control characters as \xNN, so that no name can drive a terminal. */

@@ -362,8 +362,10 @@ static int move_into_place(struct work *w, const struct entry *e, const char *te
     if (errno == EISDIR && sys_unlinkat(dirfd, path_name(e->path), AT_REMOVEDIR) == 0 &&
         sys_renameat(dirfd, temp, dirfd, path_name(e->path)) == 0)
         return 0;
-    error_file(err, errno == EISDIR || errno == ENOTEMPTY ? STEP_IN_THE_WAY : STEP_RENAME,
-               errno == EISDIR || errno == ENOTEMPTY ? 0 : errno, e->path);
+    if (errno == ENOTEMPTY)
+        error_file(err, STEP_IN_THE_WAY, 0, e->path);
+    else
+        error_file(err, STEP_RENAME, errno, e->path);
     sys_unlinkat(dirfd, temp, 0);
     return -1;
 }
@@ -774,7 +776,7 @@ static int plan(struct work *w)
 {
     const struct differences *d = w->r->differences;
     struct listing *saved = w->r->saved;
-    size_t n = saved->count ? saved->count : 1;
+    size_t n = saved->count + 1; /* NULL for none is not for short memory */
 
     w->source = calloc(n, sizeof(*w->source));
     w->rewrite = calloc(n, sizeof(*w->rewrite));

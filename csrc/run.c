@@ -91,8 +91,7 @@ static void default_signals(void)
 
 static void answer(int fd, const struct run_result *r)
 {
-    if (write(fd, r, offsetof(struct run_result, output)) < 0)
-        _exit(126);
+    (void)!write(fd, r, offsetof(struct run_result, output)); /* a caller that is gone asks nothing */
 }
 
 /* Where nobody's terminal, directory, mask or signal reaches. */
@@ -161,11 +160,11 @@ static bool kill_listed(const char *list, bool deep)
     for (char *p = text, *end; *p; p = end) {
         long pid = strtol(p, &end, 10);
 
-        if (end == p)
-            break;
-        if (pid > 1 && deep)
+        if (pid <= 1)
+            break; /* no number: the end */
+        if (deep)
             kill_tree((pid_t)pid);
-        else if (pid > 1 && kill((pid_t)pid, SIGKILL) == 0)
+        else if (kill((pid_t)pid, SIGKILL) == 0)
             any = true;
     }
     return any;

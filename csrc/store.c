@@ -264,7 +264,7 @@ int store_keep_not_back(struct store *s, const char *text, struct error *err)
 
 void store_read_not_back(const struct store *s, char *text, size_t size)
 {
-    AUTO_CLOSE fd = s->fd < 0 ? -1 : sys_openat(s->fd, NOT_BACK, O_RDONLY, 0);
+    AUTO_CLOSE fd = sys_openat(s->fd, NOT_BACK, O_RDONLY, 0);
     ssize_t n = fd < 0 ? 0 : sys_read(fd, text, size - 1, NOT_BACK);
 
     text[n > 0 ? n : 0] = '\0';

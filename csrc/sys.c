@@ -54,12 +54,17 @@ static int seam_enter(const char *call, const char *name)
 #endif
 
 /* Bounded, so that a kernel that answers nothing but EINTR can't hang a boot. */
-#define RETRY(result, expression)                        \
-    do {                                                 \
-        int tries_ = 1000;                               \
-        do                                               \
-            (result) = (expression);                     \
-        while ((result) < 0 && errno == EINTR && --tries_); \
+static bool interrupted(long result, int *tries)
+{
+    return result < 0 && errno == EINTR && --*tries;
+}
+
+#define RETRY(result, expression)                 \
+    do {                                          \
+        int tries_ = 1000;                        \
+        do                                        \
+            (result) = (expression);              \
+        while (interrupted((result), &tries_));   \
     } while (0)
 
 /*
@@ -678,8 +683,7 @@ void sys_protect(void)
             (void)syscall(SYS_prlimit64, 0, limits[i], soft_hard, NULL);
         }
     }
-    if (fd >= 0 && write(fd, "-1000", 5) < 0)
-        return;
+    (void)!write(fd, "-1000", 5); /* who may not, or has no /proc, goes without */
 }
 
 bool sys_exists(const char *path)

@@ -263,3 +263,43 @@ def test_handles_leak_no_descriptor(core: Core, root: Path) -> None:
     with pytest.raises(NcfError):
         core.open(root / "missing")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+WORDS = {
+    ncf.NOERROR: b"no error", ncf.EINTERNAL: b"internal error", ncf.EOTHER: b"bad argument", ncf.ENOMEM: b"out of memory",
+    ncf.ENOENT: b"no such file or configuration", ncf.EEXEC: b"an external program failed", ncf.EINUSE: b"in use",
+    ncf.EFILE: b"reading or writing a file failed", ncf.EINVALIDOP: b"operation is not valid in the present state",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", WORDS)
+def test_every_code_has_its_words(core: Core, code: int) -> None:
+    """One sentence for each of ncf.h's codes."""
+    words = ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_int)(("error_message", core.lib))
+    assert words(code) == WORDS[code]
+
+
+class Error(ctypes.Structure):
+    """csrc/error.h: struct error."""
+
+    _fields_ = [
+        ("code", ctypes.c_int), ("step", ctypes.c_int), ("sys", ctypes.c_int),
+        ("state", ctypes.c_char_p), ("path", ctypes.c_char * 1024),
+    ]  # fmt: skip
+
+
+def test_words_that_have_no_room_are_cut(core: Core) -> None:
+    """Whatever the room, its last byte is the NUL, nothing is written behind it, and the beginning is that of the whole."""
+    error = Error()
+    core.lib.error_file(ctypes.byref(error), 12, 5, b"etc/a\x1b")  # some step
+    core.lib.error_state(ctypes.byref(error), b"nothing was changed")
+    core.lib.error_state(ctypes.byref(error), b"and this comes too late")
+    whole = ctypes.create_string_buffer(4096)
+    assert core.lib.error_details(ctypes.byref(error), whole, ctypes.c_size_t(len(whole))) == 1
+    assert whole.value.endswith(b": etc/a\\x1b: %s; nothing was changed" % os.strerror(5).encode())
+    for size in range(2, len(whole.value) + 2):
+        text = ctypes.create_string_buffer(b"#" * (size + 8))
+        assert core.lib.error_details(ctypes.byref(error), text, ctypes.c_size_t(size)) == 1
+        told, _, behind = text.raw.partition(b"\0")
+        assert whole.value.startswith(told)
+        assert len(told) < size and behind[size - len(told) - 1 :] == b"#" * 8 + b"\0"

@@ -7,6 +7,7 @@ import errno
 import os
 import pty
 import resource
+import signal
 import socket
 from pathlib import Path
 from typing import Any, Callable
@@ -43,12 +44,12 @@ def refused(call: str, error: int, function: Callable[[], Any]) -> Any:
     return in_child(child)
 
 
-def mounted(kind: str, path: str) -> None:
-    """Put an empty filesystem there, in a namespace of this process."""
+def mounted(kind: str, path: str, options: str | None = None) -> None:
+    """Put a filesystem there, in a namespace of this process."""
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.unshare(NEW_NAMESPACE) == 0
     assert libc.mount(b"none", b"/", None, PRIVATE, None) == 0
-    assert libc.mount(kind.encode(), path.encode(), kind.encode(), 0, None) == 0
+    assert libc.mount(kind.encode(), path.encode(), kind.encode(), 0, options and options.encode()) == 0
 
 
 @pytest.fixture(scope="module")
@@ -201,15 +202,16 @@ def test_what_does_not_outlive_a_boot(sys: ctypes.CDLL, tmp_path: Path) -> None:
     """tmpfs, ramfs and an overlay do not, nor does what can't be asked; the disk does."""
     is_volatile = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_char_p)(("sys_is_volatile", sys))
 
-    def on(kind: str) -> bool:
+    def on(kind: str, options: str | None = None) -> bool:
         def child() -> bool:
-            mounted(kind, str(tmp_path))
+            mounted(kind, str(tmp_path), options)
             return bool(is_volatile(os.fsencode(tmp_path)))
 
         return bool(forks.run(child).value)
 
-    assert on("tmpfs") and on("ramfs")
+    assert on("tmpfs") and on("ramfs") and on("overlay", "lowerdir=/etc:/usr")
     assert is_volatile(b"/nonexistent")
+    assert not is_volatile(b"/proc")
 
 
 def test_a_long_name_is_cut_by_the_kernel(sys: ctypes.CDLL) -> None:
@@ -225,3 +227,120 @@ def test_a_long_name_is_cut_by_the_kernel(sys: ctypes.CDLL) -> None:
         return names
 
     assert in_child(child) == [b"fifteen-letters", b"other"]
+
+
+class Stamp(ctypes.Structure):
+    """csrc/sys.h: struct stamp."""
+
+    _fields_ = [("sec", ctypes.c_int64), ("nsec", ctypes.c_uint32)]
+
+
+@pytest.mark.parametrize("call", ["openat2", "ftruncate"])
+def test_endless_interruption_of_a_call(sys: ctypes.CDLL, tmp_path: Path, call: str) -> None:
+    """A kernel that answers nothing but EINTR is an error, and not the end of the world."""
+    file = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    calls = {
+        "openat2": lambda: sys.sys_openat2(file, b".", os.O_RDONLY),
+        "ftruncate": lambda: sys.sys_ftruncate(file, ctypes.c_uint64(9), b"file"),
+    }
+    assert refused(call, errno.EINTR, calls[call]) == (-1, errno.EINTR)
+    assert os.fstat(file).st_size == 0
+    os.close(file)
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.EPERM])
+def test_the_time_of_a_link_that_can_not_be_set(sys: ctypes.CDLL, tmp_path: Path, error: int) -> None:
+    """Before Linux 5.8 there is another way; where that is closed, too, or the answer was another, it is an error."""
+    (tmp_path / "link").symlink_to("nowhere")
+    before = os.lstat(tmp_path / "link").st_mtime_ns
+    fd = os.open(tmp_path / "link", os.O_PATH | os.O_NOFOLLOW)
+    assert refused("utimensat", error, lambda: sys.sys_utimensat(fd, True, Stamp(1, 0))) == (-1, error)
+    assert os.lstat(tmp_path / "link").st_mtime_ns == before
+    os.close(fd)
+
+
+def test_what_has_no_flags_and_no_locks(sys: ctypes.CDLL) -> None:
+    """Flags of a file of /proc can't be set; a descriptor that is closed has neither a mark nor a filesystem."""
+
+    def error_of(result: int) -> tuple[int, int]:
+        return result, ctypes.get_errno()
+
+    with open("/proc/version") as file:
+        assert error_of(sys.sys_setflags(file.fileno(), 0, b"version")) == (-1, errno.ENOTTY)
+    assert error_of(sys.sys_is_marked(9999, ctypes.c_uint64(0))) == (-1, errno.EBADF)
+    assert error_of(sys.sys_stamps(9999)) == (-1, errno.EBADF)
+
+
+@pytest.mark.root
+def test_an_attribute_of_a_link_is_taken_away(sys: ctypes.CDLL, tmp_path: Path) -> None:
+    """From the link, and not from where it leads."""
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    for name in ("file", "link"):
+        os.setxattr(tmp_path / name, "trusted.test", b"x", follow_symlinks=False)
+    fd = os.open(tmp_path / "link", os.O_PATH | os.O_NOFOLLOW)
+    assert sys.sys_removexattr(fd, True, b"trusted.test") == 0
+    assert os.listxattr(tmp_path / "link", follow_symlinks=False) == []
+    assert os.listxattr(tmp_path / "file") == ["trusted.test"]
+    os.close(fd)
+
+
+@pytest.mark.root
+def test_a_directory_that_its_owner_may_not_read(sys: ctypes.CDLL, fast_dir: Path) -> None:
+    """An ordinary user under a umask that took his right to read gives it back, from Linux 6.6 on."""
+
+    def child() -> tuple[int, int]:
+        os.setuid(NOBODY)
+        os.mkdir("made", 0, dir_fd=directory)
+        return sys.sys_fchmodat(directory, b"made", 0o700), ctypes.get_errno()
+
+    os.chown(fast_dir, NOBODY, NOBODY)
+    directory = os.open(fast_dir, os.O_RDONLY)
+    result, error = forks.run(child).value
+    os.close(directory)
+    mode = (fast_dir / "made").stat().st_mode & 0o7777
+    assert (result, mode) == (0, 0o700) or (result, error, mode) == (-1, errno.ENOSYS, 0)
+
+
+@pytest.mark.root
+def test_flags_that_can_not_be_read_are_none(sys: ctypes.CDLL, fast_dir: Path) -> None:
+    """Before Linux 4.11, where a file may not be opened or its filesystem knows no flags."""
+
+    def child() -> list[tuple[int, int]]:
+        os.setuid(NOBODY)
+        seccomp.without(["statx"])()
+        found = []
+        for directory, name in ((fast, b"secret"), (proc, b"version")):
+            room = ctypes.create_string_buffer(256)
+            found.append((sys.sys_statx(directory, name, room), int.from_bytes(room.raw[:4], "little") & 0o170000))
+        return found
+
+    (fast_dir / "secret").touch(mode=0)
+    fast_dir.chmod(0o755)
+    fast, proc = os.open(fast_dir, os.O_RDONLY), os.open("/proc", os.O_RDONLY)
+    assert forks.run(child).value == [(0, 0o100000)] * 2
+    os.close(fast)
+    os.close(proc)
+
+
+@pytest.mark.parametrize("pending", [False, True])
+def test_the_signal_of_a_size_limit(sys: ctypes.CDLL, tmp_path: Path, pending: bool) -> None:
+    """It is taken out of the queue, unless it was pending before: then it is the caller's."""
+
+    def child() -> tuple[int, int, bool]:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGXFSZ])
+        if pending:
+            os.kill(os.getpid(), signal.SIGXFSZ)
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, limit[1]))
+        result = sys.sys_write(file, b"x" * 20, ctypes.c_size_t(20), b"file")
+        error = ctypes.get_errno()
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        kept = signal.SIGXFSZ in signal.sigpending()
+        if kept:
+            signal.sigwait([signal.SIGXFSZ])
+        return result, error, kept
+
+    file = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    assert forks.run(child).value == (-1, errno.EFBIG, pending)
+    os.close(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 from pathlib import Path
 
@@ -67,3 +68,46 @@ def test_readers_with_short_memory(
     assert ran[:2] == (0, ncf.NOERROR)
     assert k > 2
     assert tree.differences(before, tree.capture(root, state=True, identity=True)) == []
+
+
+MOST = 2 ** (8 * ctypes.sizeof(ctypes.c_size_t)) - 1
+
+
+def test_what_no_memory_holds(core: Core) -> None:
+    """A size that overflows is short memory, and what was there stays as it was."""
+    lib = core.lib
+    arena_alloc = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)(("arena_alloc", lib))
+    arena = ctypes.c_void_p()
+    assert arena_alloc(ctypes.byref(arena), 8)
+    used = arena.value
+    for n in (MOST, MOST // 2 + 1):
+        assert arena_alloc(ctypes.byref(arena), n) is None and arena.value == used
+    lib.arena_free(ctypes.byref(arena))
+
+    buffer_room = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_size_t)(("buffer_room", lib))
+    for n in (MOST, MOST // 2):
+        buffer = Buffer()
+        lib.buffer_text(ctypes.byref(buffer), b"kept")
+        assert not buffer_room(ctypes.byref(buffer), n)
+        assert buffer.failed and ctypes.string_at(buffer.data, buffer.len) == b"kept"
+        assert not buffer_room(ctypes.byref(buffer), 1), "a failure is remembered"
+        lib.buffer_free(ctypes.byref(buffer))
+
+    array_grow = ctypes.CFUNCTYPE(
+        ctypes.c_bool, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t
+    )(("array_grow", lib))  # fmt: skip
+    array, room = ctypes.c_void_p(), ctypes.c_size_t()
+    for count, size in ((MOST, 1), (MOST // 3, 1), (MOST // 16, 100)):
+        assert not array_grow(ctypes.byref(array), count, ctypes.byref(room), size)
+        assert (array.value, room.value) == (None, 0)
+    assert array_grow(ctypes.byref(array), 100, ctypes.byref(room), 8) and room.value > 100
+    lib.ncf_free(array)
+
+
+class Buffer(ctypes.Structure):
+    """csrc/memory.h: struct buffer."""
+
+    _fields_ = [
+        ("data", ctypes.c_void_p), ("len", ctypes.c_size_t), ("size", ctypes.c_size_t),
+        ("failed", ctypes.c_bool), ("fixed", ctypes.c_bool),
+    ]  # fmt: skip

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import random
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from lib import forks
 from lib.build import REPO
 
 NAMES = ("malloc", "free", "calloc", "realloc")
@@ -22,6 +25,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("heap") / "heap.so"
     renamed = [f"-D{name}=heap_{name}" for name in NAMES]
     flags = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-shared", "-fPIC", "-fno-builtin", *renamed]
+    flags += os.environ.get("HEAP_CFLAGS", "").split()  # of proof/coverage.py
     subprocess.run(["cc", *flags, "-o", path, REPO / "csrc/heap.c"], check=True)
     return path
 
@@ -96,6 +100,32 @@ def test_too_much_is_refused(library: Path) -> None:
             assert (call(*arguments), ctypes.get_errno()) == (None, errno.ENOMEM)
             assert ctypes.string_at(block, size) == b"\7" * size
         heap.heap_free(block)
+
+
+def test_nothing_can_grow(library: Path) -> None:
+    """realloc() of no block is malloc()."""
+    heap = load(library)
+    block = heap.heap_realloc(0, 100)
+    ctypes.memset(block, 7, 100)
+    grown = heap.heap_realloc(block, 1_000)
+    assert ctypes.string_at(grown, 100) == b"\7" * 100
+    heap.heap_free(grown)
+
+
+def test_a_pool_that_the_kernel_does_not_give(library: Path) -> None:
+    """ENOMEM, and what was handed out before is whole."""
+
+    def child() -> tuple[int, bool]:
+        heap = load(library)
+        resource.setrlimit(resource.RLIMIT_AS, (0, 0))
+        blocks = []
+        while block := heap.heap_malloc(131_072):
+            ctypes.memset(block, len(blocks), 131_072)
+            blocks.append(block)
+        error = ctypes.get_errno()
+        return error, all(ctypes.string_at(b, 9) == bytes([i]) * 9 for i, b in enumerate(blocks)) and len(blocks) > 0
+
+    assert forks.run(child).value == (errno.ENOMEM, True)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import fcntl
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -226,6 +227,33 @@ def test_who_holds_a_lock_ends_with_its_children(core: Core, fast_dir: Path, kin
             holder.communicate()
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("what", ["no list of locks", "what can't be opened"])
+def test_holders_that_can_not_be_found_live(core: Core, fast_dir: Path, what: str) -> None:
+    """Without /proc, or where the file is none, nobody is killed and the call returns."""
+    path = fast_dir / "wanted"
+
+    def child() -> None:
+        if what == "no list of locks":
+            libc = ctypes.CDLL(None, use_errno=True)
+            assert libc.unshare(0x20000) == 0
+            assert libc.mount(b"none", b"/", None, 0x44000, None) == 0
+            assert libc.mount(b"tmpfs", b"/proc", b"tmpfs", 0, None) == 0
+        core.lib.run_end_holders(os.fsencode(path))
+
+    with subprocess.Popen([sys.executable, "-c", HOLDER, path, "posix"], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        sleeper = int(holder.stdout.readline())
+        if what != "no list of locks":
+            path.rename(fast_dir / "held")
+            with socket.socket(socket.AF_UNIX) as made:
+                made.bind(str(path))
+        assert forks.run(child).signal == 0
+        assert holder.poll() is None and alive(sleeper)
+        for pid in (holder.pid, sleeper):
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_a_full_process_table_is_waited_for(run: Run) -> None:
     """When there is room again, the program runs; where there is none in time, it says so."""
 
@@ -269,6 +297,16 @@ def test_without_a_file_for_the_output_it_runs(run: Run, call: str) -> None:
     assert refusing(call, errno.EPERM, lambda: run(SHELL, "-c", "echo lost; exit 7")) == Result(EXITED, 7, "")
 
 
+def test_without_a_file_for_the_output_and_without_descriptors(run: Run) -> None:
+    """Nor does it need any of the caller's."""
+
+    def child() -> Result:
+        os.close(0)
+        return run(SHELL, "-c", "echo lost; exit 7")
+
+    assert refusing("memfd_create", errno.EPERM, child) == Result(EXITED, 7, "")
+
+
 def test_without_close_range_descriptors_are_closed(run: Run, tmp_path: Path) -> None:
     """Before Linux 5.9 they are closed one by one."""
 
@@ -281,9 +319,9 @@ def test_without_close_range_descriptors_are_closed(run: Run, tmp_path: Path) ->
     assert result == plain and result.end == EXITED
 
 
-@pytest.mark.parametrize("call, error", [("pipe2", errno.EMFILE), ("fork", errno.ENOMEM)])
+@pytest.mark.parametrize("call, error", [("pipe2", errno.EMFILE), ("fork", errno.ENOMEM), ("chdir", errno.EACCES)])
 def test_what_the_kernel_refuses_is_told(run: Run, call: str, error: int) -> None:
-    """Without a pipe or a process nothing is started, and the errno says why."""
+    """Without a pipe, a process or a directory nothing is started, and the errno says why."""
     assert refusing(call, error, lambda: run("/bin/true")) == Result(NOT_STARTED, error, "")
 
 
@@ -329,6 +367,68 @@ def test_without_proc_the_program_is_killed(run: Run) -> None:
         return run("/bin/sleep", "1000", limit=100)
 
     assert forks.run(child).value == Result(TIMED_OUT, 100, "")
+
+
+def test_what_it_left_behind_may_end_first(run: Run) -> None:
+    """The status is the program's own, and not that of an orphan."""
+    assert run(SHELL, "-c", "(exec sh -c 'exit 9' &); sleep 0.1; exit 7") == Result(EXITED, 7, "")
+
+
+# --- one that is apart -----------------------------------------------------------
+
+WRITES = (b"/bin/sh", b"-c", b"echo there >&3")
+
+
+def apart(core: Core, before: Callable[[], object]) -> tuple[int, int, bytes]:
+    """What run_apart() returned after `before()`, its errno, and what the program wrote to descriptor 3."""
+    lib = ctypes.CDLL(core.lib._name, use_errno=True)
+
+    def child() -> tuple[int, int, bytes]:
+        reader, writer = os.pipe()
+        argv = (ctypes.c_char_p * 4)(*WRITES, None)
+        before()
+        result, error = lib.run_apart(argv, (ctypes.c_int * 1)(writer), 1), ctypes.get_errno()
+        os.close(writer)
+        with open(reader, "rb") as file:
+            return result, error, file.read()
+
+    value: tuple[int, int, bytes] = forks.run(child).value
+    return value
+
+
+def test_one_that_is_apart(core: Core) -> None:
+    """It runs, with the descriptor it was given."""
+    result, _, wrote = apart(core, lambda: None)
+    assert (result, wrote) == (0, b"there\n")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8)),  # no place to put the descriptors
+        seccomp.without(["chdir"], errno.EACCES),
+    ],
+    ids=["descriptors", "chdir"],
+)
+def test_one_that_can_not_be_apart_does_not_run(core: Core, before: Callable[[], object]) -> None:
+    """Without its own descriptors, or its own directory, the program is not started: it would have the caller's."""
+    assert apart(core, before)[2] == b""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_no_process_for_one_that_is_apart(core: Core, room: int) -> None:
+    """Told with the kernel's errno, where there is none and where there is room for the one between only."""
+
+    def limited() -> None:
+        os.setuid(54321)  # nobody else's processes count
+        resource.setrlimit(resource.RLIMIT_NPROC, (1 + room, 1 + room))
+
+    result, error, wrote = apart(core, limited)
+    if room == 2:
+        assert (result, wrote) == (0, b"there\n")
+    else:
+        assert (result, error, wrote) == (-1, errno.EAGAIN, b"")
 
 
 def test_blanks_at_the_end_and_zeros_are_no_words(run: Run) -> None:

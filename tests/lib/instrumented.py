@@ -65,7 +65,13 @@ Host.kill_libvirtd = end_libvirtd  # type: ignore[method-assign]
 OBSERVERS = ("test_boot.py", "test_netcf_name.py", "test_real_calls.py")
 
 
+# A fault in one of these damages what was counted.
+OF_GCOV = {"openat", "fcntl", "read", "lseek", "write"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if item.path.match("interface/test_failing_calls.py"):
+            item.module.ENDLESS.update(OF_GCOV)  # type: ignore[attr-defined]
         if item.path.name in OBSERVERS:
             item.add_marker(pytest.mark.xfail(reason="sees gcov's files", strict=False))
