@@ -84,12 +84,12 @@ static const char netcf_usage[] =
     "Usage: netcf-transaction.sh {change-begin|change-commit|change-rollback|snapshot-dir|start|"
     "stop|status|restart|condrestart|try-restart|reload|force-reload}\n";
 
-static void print(FILE *to, const char *bytes)
+static void print(FILE *to, const char *before, const char *bytes, const char *after)
 {
     char text[4096];
 
     error_printable(text, sizeof(text), bytes);
-    fputs(text, to);
+    fprintf(to, "%s%s%s", before, text, after);
 }
 
 static void say(const struct call *c, FILE *to, const char *line)
@@ -106,10 +106,8 @@ static void print_lines(FILE *to, const char *lines)
         size_t n = strcspn(lines, "\n");
         char line[1024];
 
-        snprintf(line, sizeof(line), "%.*s", n < sizeof(line) ? (int)n : (int)sizeof(line) - 1, lines);
-        fputs("  ", to);
-        print(to, line);
-        fputs("\n", to);
+        snprintf(line, sizeof(line), "%.*s", (int)n, lines);
+        print(to, "  ", line, "\n");
         lines += n + (lines[n] != '\0');
     }
 }
@@ -248,15 +246,12 @@ static void print_interfaces(const struct call *c)
     if (ncf_change_interfaces(c->ncf, &list, &count))
         return;
     for (size_t i = 0; i < count; i++) {
-        printf("  ");
-        print(stdout, list[i].name);
+        print(stdout, "  ", list[i].name, "");
         printf(" (%s): %s", list[i].stack, why[list[i].change]);
         for (size_t k = 0; k < sizeof(done) / sizeof(done[0]); k++)
             if (list[i].done & 1u << k)
                 printf(", %s", done[k]);
-        printf("%s", list[i].lacks[0] ? "; now lacks: " : "");
-        print(stdout, list[i].lacks);
-        printf("\n");
+        print(stdout, list[i].lacks[0] ? "; now lacks: " : "", list[i].lacks, "\n");
     }
     ncf_free(list);
 }
@@ -403,13 +398,11 @@ static void print_open(const struct ncf_change_status *s)
 {
     printf("There is an open transaction (%s)\n", s->id);
     printf("  started by uid %u with ", s->uid);
-    print(stdout, s->program);
+    print(stdout, "", s->program, "");
     printf(" (pid %d), %s\n", s->pid,
            s->same_boot ? "in this boot" : "before the last boot");
     if (s->note[0]) {
-        printf("  note: ");
-        print(stdout, s->note);
-        printf("\n");
+        print(stdout, "  note: ", s->note, "\n");
     }
     if (s->has_token)
         printf("  a commit needs its token\n");
@@ -436,9 +429,8 @@ static int do_status(struct call *c)
     if (ncf_change_status(c->ncf, &s))
         return fail(c);
     if (s.not_back[0] && !c->as_netcf) {
-        printf("The last rollback put every file back, but not these interfaces: ");
-        print(stdout, s.not_back);
-        printf("\n");
+        print(stdout, "The last rollback put every file back, but not these interfaces: ", s.not_back,
+              "\n");
     }
     if (!s.open)
         puts("No open transaction");
@@ -481,7 +473,7 @@ static int do_diff(struct call *c)
         return fail(c);
     for (size_t i = 0; i < count; i++) {
         printf("%-8s  ", kinds[d[i].kind]);
-        print(stdout, d[i].path);
+        print(stdout, "", d[i].path, "");
         print_metadata(d[i].metadata);
         printf("\n");
     }
@@ -509,11 +501,7 @@ static int do_discarded(struct call *c)
     for (size_t i = 0; i < count; i++) {
         printf("%llu  %llu path%s  %llu bytes  %s/%s", d[i].id, d[i].files, plural(d[i].files),
                d[i].bytes, c->root, d[i].path);
-        if (d[i].note[0]) {
-            printf("  ");
-            print(stdout, d[i].note);
-        }
-        printf("\n");
+        print(stdout, d[i].note[0] ? "  " : "", d[i].note, "\n");
     }
     ncf_free(d);
     return DONE;
@@ -682,11 +670,8 @@ static bool take_options(struct call *c, char **argv)
 
 static int usage(const struct call *c)
 {
-    if (c->command && !c->as_netcf) {
-        fputs("networking-config: ", stderr);
-        print(stderr, c->command);
-        fputs(": no command, or not with these arguments\n", stderr);
-    }
+    if (c->command && !c->as_netcf)
+        print(stderr, "networking-config: ", c->command, ": no command, or not with these arguments\n");
     fputs(c->as_netcf ? netcf_usage : "Usage: networking-config [--root DIR] COMMAND; "
                                       "networking-config --help lists the commands\n",
           stderr);
@@ -756,6 +741,8 @@ int main(int argc, char **argv)
         if (r)
             return r;
     }
-    /* What could not be told was not done. */
-    return fflush(stdout) || ferror(stdout) ? FAILED : DONE;
+    if (!fflush(stdout) && !ferror(stdout))
+        return DONE;
+    fputs("networking-config: done, but could not say so on standard output\n", stderr);
+    return FAILED;
 }

@@ -256,6 +256,7 @@ def test_the_change_keeps_its_identity(core: Core, root: Path) -> None:
         assert getattr(first, field) == getattr(second, field)
     assert second.files == 1
     assert second.bytes == len(tree.IFCFG_SLAVE % b"eth0")
+    core.rollback(root)  # and the guard goes
 
 
 def test_a_process_that_dies_after_announcing(core: Core, helper, host: Path) -> None:  # type: ignore[no-untyped-def]

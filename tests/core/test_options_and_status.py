@@ -100,6 +100,7 @@ def test_deadline_is_stored_and_counts_down(core: Core, root: Path) -> None:
     status = core.status(root)
     assert status.deadline == 600
     assert 590 <= status.deadline_left <= 600
+    core.commit(root)  # and the guard goes
 
 
 def test_longest_deadline(core: Core, root: Path) -> None:
@@ -111,6 +112,7 @@ def test_longest_deadline(core: Core, root: Path) -> None:
         handle.set_options(deadline=THIRTY_DAYS)
         handle.start()
         assert handle.status().deadline == THIRTY_DAYS
+        handle.commit()  # and the guard goes
 
 
 def test_no_deadline(core: Core, root: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lib import images, trace, tree
-from lib.helper import DONE, FAILED, Helper
+from lib.helper import DONE, FAILED, NOT_OPEN, Helper
 from lib.ncf import Core
 
 CALLS_AT_MOST = 25
@@ -239,11 +239,14 @@ def test_closed_standard_descriptors(helper: Helper, root: Path, closed: tuple) 
 
 
 def test_full_standard_output(helper: Helper, root: Path) -> None:
-    """What could not be told is a failure: status into a full device exits 1."""
+    """What could not be told is a failure, and on standard error it is said that only that failed."""
     tree.realistic(root)
-    with open("/dev/full", "wb") as full:
-        assert helper.run("status", root=root, stdout=full).returncode == FAILED
-        assert helper.run("--help", stdout=full).returncode == FAILED
+    for arguments in (["status"], ["--help"], ["change-begin"], ["change-commit"]):
+        with open("/dev/full", "wb") as full:
+            told = helper.run(*arguments, root=None if arguments == ["--help"] else root, stdout=full)
+        assert told.returncode == FAILED
+        assert told.stderr == "networking-config: done, but could not say so on standard output\n"
+    assert helper.run("status", "--open", root=root).returncode == NOT_OPEN
 
 
 def test_closed_pipe_on_standard_output_does_not_stop_a_rollback(helper: Helper, root: Path) -> None:

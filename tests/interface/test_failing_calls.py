@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import pytest
 
-from helper.test_injected_faults import ON_FILES
 from interface.test_stand_ins import FRESH, INTERFACES, STATE, Stage, without_stacks
 from lib import attached, hosts
 from lib.build import Products
@@ -27,6 +26,12 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 OLD, NEW = "iface eth0 inet manual\n", "iface eth0 inet manual\n up x\n"
 FULL = os.environ.get("NCF_FULL") == "1"
 ERRORS = ("EIO", "EPERM", "ENOMEM", "EMFILE", "EINTR", "EAGAIN", "ENOSPC", "EACCES", "EBUSY", "EINVAL", "ENOSYS", "ENOBUFS")
+# Those of helper/test_injected_faults.py.
+ON_FILES = (
+    "open", "openat", "openat2", "statx", "read", "pread64", "write", "pwrite64", "fsync", "ftruncate",
+    "fallocate", "renameat", "unlinkat", "linkat", "symlinkat", "readlinkat", "mkdirat", "getdents64",
+    "fchmod", "fchmodat", "fchown", "fchownat", "utimensat", "flock", "flistxattr", "fgetxattr", "fsetxattr",
+)  # fmt: skip
 # No failure of theirs is anybody's to handle, or they can't fail; writev() is libc's, for messages.
 ENDLESS = {"exit", "exit_group", "rt_sigreturn", "restart_syscall", "arch_prctl", "set_tid_address", "brk", "mmap", "munmap", "mprotect", "getpid", "gettid", "close", "umask", "execve", "writev"}
 

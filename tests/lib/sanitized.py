@@ -13,4 +13,4 @@ import pytest
 def pytest_configure(config: pytest.Config) -> None:
     # xdist's first process runs no test, and its workers need what is in the environment.
     if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
-        del os.environ["LD_PRELOAD"], os.environ["ASAN_OPTIONS"]
+        del os.environ["LD_PRELOAD"], os.environ["ASAN_OPTIONS"], os.environ["UBSAN_OPTIONS"]

@@ -30,7 +30,8 @@ LEFT_OUT = [
 OWN_BUILDS = "not sanitized"  # tests that build such programs themselves
 
 
-def build(directory: Path) -> None:
+def build(directory: Path, source: Path = REPO, *targets: str) -> None:
+    """Into `directory`; what is found goes to its reports/."""
     (directory / "reports").mkdir(parents=True, exist_ok=True)
     options = directory / "options.o"
     told = f'-DOPTIONS="detect_leaks=0:log_path={directory}/reports/report"'
@@ -38,8 +39,8 @@ def build(directory: Path) -> None:
     variables = [f"{name}={FLAGS}" for name in ("CFLAGS", "HELPER_CFLAGS", "TEST_CFLAGS")]
     subprocess.run(
         ["make", "-s", "-j2", f"BUILD={directory}", "CC=gcc", "HELPER_CC=gcc", "CPPFLAGS=-U_FORTIFY_SOURCE", "HELPER_LTO=",
-         f"HELPER_STATIC=-static-libasan -static-libubsan {FLAGS}", f"LDFLAGS={FLAGS} {options}", *variables, "all", "test-lib"],
-        cwd=REPO, check=True,
+         f"HELPER_STATIC=-static-libasan -static-libubsan {FLAGS}", f"LDFLAGS={FLAGS} {options}", *variables, *(targets or ("all", "test-lib"))],
+        cwd=source, check=True,
     )  # fmt: skip
 
 
@@ -61,7 +62,7 @@ def main(directory: Path, tests: list[str]) -> int:
         cwd=REPO, check=False,
         env={**os.environ, "HELPER_CC": "gcc", "NCF_BUILD_DIR": str(directory), "PYTHONPATH": str(REPO / "tests"),
              "LD_PRELOAD": f"{library('libasan.so')} {library('libubsan.so')}",
-             "ASAN_OPTIONS": f"detect_leaks=0:log_path={reports}/report"},
+             **dict.fromkeys(("ASAN_OPTIONS", "UBSAN_OPTIONS"), f"detect_leaks=0:log_path={reports}/report")},
     ).returncode  # fmt: skip
     found = sorted(reports.iterdir())
     for report in found:
