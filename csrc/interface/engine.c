@@ -587,7 +587,7 @@ static void give_mtus(struct engine *e, const struct links *now)
     }
 }
 
-static void tell_again(struct engine *e, const struct links *now)
+static void tell_again(struct engine *e, const struct links *now, int64_t waited_ms)
 {
     for (size_t i = 0; i < e->start.count; i++) {
         const struct link *was = &e->start.link[i], *is = links_find(now, was->name);
@@ -597,7 +597,7 @@ static void tell_again(struct engine *e, const struct links *now)
         if (w && w->stack->again)
             link_lacks(was, is, lacks, sizeof(lacks));
         if (*lacks)
-            w->stack->again(w, is);
+            w->stack->again(w, is, waited_ms);
     }
 }
 
@@ -622,7 +622,7 @@ static bool wait_until_back(struct engine *e)
         }
         give_mtus(e, &links);
         if (now >= again) {
-            tell_again(e, &links);
+            tell_again(e, &links, now - begin);
             again = now + (now - begin) + POLL_MS; /* at 0, 50, 150, 350 ms and so on */
         }
         sys_sleep_ms(poll < POLL_MIN_MS ? POLL_MIN_MS : poll > POLL_MS ? POLL_MS : (int)poll);

@@ -14,8 +14,7 @@
 #include <string.h>
 
 #define DIRECTORY "etc/systemd/network"
-#define FAILED "ADMIN_STATE=failed\n"
-enum { NAMES_MAX = 256, DROP_INS_MAX = 1000, STATE_MAX = 4096 };
+enum { NAMES_MAX = 256, DROP_INS_MAX = 1000, STATE_MAX = 4096, IS_DONE_MS = 1000 };
 
 static bool is_its_file(const char *path)
 {
@@ -222,11 +221,18 @@ void networkd_reload(struct work *w)
         work_run(w, "networkctl", reload, NULL);
 }
 
+static bool is_in_state(const char *text, size_t len, const char *state)
+{
+    return memmem(text, len, state, strlen(state)) != NULL;
+}
+
 /*
  * It gives up a port whose bridge or bond is deleted, since the port's file still names
- * that; a reload does not change it.
+ * that; a reload does not change it.  It takes a file for the one that it has read where the
+ * inode's number is used again, and so knows nothing of what a hand did; for a moment
+ * after a reload its words are old.
  */
-void networkd_again(struct work *w, const struct link *is)
+void networkd_again(struct work *w, const struct link *is, int64_t waited_ms)
 {
     static const char *const again[] = { "reconfigure", NULL };
     char path[64], state[STATE_MAX];
@@ -236,7 +242,9 @@ void networkd_again(struct work *w, const struct link *is)
     snprintf(path, sizeof(path), "/run/systemd/netif/links/%d", is->index);
     fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_NOFOLLOW, 0);
     n = fd < 0 ? 0 : sys_read(fd, state, sizeof(state), path);
-    if (n > 0 && memmem(state, (size_t)n, FAILED, strlen(FAILED)))
+    if (n > 0 && (is_in_state(state, (size_t)n, "ADMIN_STATE=failed\n") ||
+                  (waited_ms >= IS_DONE_MS &&
+                   is_in_state(state, (size_t)n, "ADMIN_STATE=configured\n"))))
         work_up(w, is->name, "networkctl", again, is->name);
 }
 

@@ -38,8 +38,8 @@ struct stack {
     void (*after)(struct work *w);
     /* Tells of each link which of its profiles is active on it; or NULL. */
     void (*record)(struct links *l);
-    /* Tells its daemon once more of a link that is not back and that it has given up; or NULL. */
-    void (*again)(struct work *w, const struct link *is);
+    /* Tells its daemon once more of a link that is not back and that it is done with; or NULL. */
+    void (*again)(struct work *w, const struct link *is, int64_t waited_ms);
     bool settles; /* its tools return before the interfaces are configured */
     /*
      * `after` runs at every rollback, for its daemon may know files that are gone; but not
@@ -99,8 +99,8 @@ void work_delete_devices(struct work *w, bool changed_too);
 void work_delete(struct work *w, const struct link *there);
 /* Has systemd-networkd read its files again and make the devices that were up at the start. */
 void networkd_reload(struct work *w);
-/* Has it configure a link that it has given up. */
-void networkd_again(struct work *w, const struct link *is);
+/* Has it configure a link that it has given up or is done with. */
+void networkd_again(struct work *w, const struct link *is, int64_t waited_ms);
 /* Puts ports into devices that it made anew. */
 void networkd_add_ports(const struct work *w);
 

@@ -136,6 +136,16 @@ def test_dhcp_that_never_answers(host: Host) -> None:
     rolled_back(host)
 
 
+def test_edit_never_applied_and_an_address_taken_away(host: Host) -> None:
+    """Where the file that is put back has the number of the inode that networkd has read, it sees no change."""
+    file = host.root / f"{DIRECTORY[1:]}/10-eth0.network"
+    other = file.with_name("new")
+    other.write_text(ETH0.replace("192.0.2.2", "192.0.2.99"))
+    other.rename(file)
+    host.run("ip", "address", "flush", "dev", "eth0")
+    rolled_back(host)
+
+
 def test_killed_before_the_interfaces(host: Host) -> None:
     """The files are back, nothing else; the second run ends what the first began."""
     host.write(f"{DIRECTORY}/10-eth0.network", ETH0 + "Address=192.0.2.99/24\n")
