@@ -412,3 +412,32 @@ def test_a_file_that_took_a_directorys_place_can_be_put_back(core: Core, root: P
         assert inside.parent.read_text() == "a file now"
         handle.rollback()
     assert tree.differences(before, tree.capture(root)) == []
+
+
+def test_putting_back_what_is_there_already(core: Core, host: Path) -> None:
+    """Nothing differs, so nothing is replaced and nothing more is kept."""
+    core.start(host)
+    tree.lock_out(host)
+    core.rollback(host)
+    core.start(host)
+    with core.open(host) as handle:
+        assert handle.restore(1).discarded
+        state = tree.capture(host, identity=True)
+        result = handle.restore(1)
+    assert (result.discarded, result.changed) == (b"", 0)
+    assert tree.differences(state, tree.capture(host, identity=True)) == []
+    assert len(core.discarded(host)) == 2
+
+
+def test_putting_back_what_the_change_does_not_cover(core: Core, host: Path) -> None:
+    """A rollback could not take it away again: it is refused by its path, and nothing is touched."""
+    tree.write(host, "etc/netcf/scope.d/more.conf", b"etc/more/*\n")
+    tree.write(host, "etc/more/file", b"saved")
+    core.start(host)
+    (host / "etc/more/file").write_bytes(b"edited")
+    core.rollback(host)
+    (host / "etc/netcf/scope.d/more.conf").unlink()
+    core.start(host)
+    with core.open(host) as handle, pytest.raises(NcfError, match="does not cover this path: etc/more/file"):
+        handle.restore(1)
+    assert (host / "etc/more/file").read_bytes() == b"saved"

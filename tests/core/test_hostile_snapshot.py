@@ -395,3 +395,26 @@ def test_damage_of_a_discarded_configuration(core: Core, root: Path) -> None:
     assert caught.value.code == ncf.EFILE
     assert "network-rollback-00000001.tar" in caught.value.details
     assert tree.differences(before, tree.capture(root, identity=True)) == []
+
+
+def test_a_start_beside_what_can_not_be_read(core: Core, host: Path, file: Path) -> None:
+    """A damaged snapshot, and one of a newer version, are open changes to a start, of which it can't tell whose."""
+    sound = file.read_bytes()
+    snapshot.set_version(file, b"netcf 2")
+    newer = file.read_bytes()
+    for content in (newer, sound[:700]):
+        file.write_bytes(content)
+        with pytest.raises(NcfError, match="there is another transaction running") as caught:
+            core.start(host)
+        assert caught.value.code == ncf.EINVALIDOP and "started by" not in caught.value.details
+        assert file.read_bytes() == content
+
+
+def test_a_snapshot_in_the_place_of_a_discarded_configuration(core: Core, host: Path, file: Path) -> None:
+    """It is not put back: it is none, however well it reads."""
+    edited = tree.capture(host)
+    (file.parent / "network-rollback-00000001.tar").write_bytes(file.read_bytes())
+    with core.open(host) as handle, pytest.raises(NcfError, match="is not a snapshot") as caught:
+        handle.restore(1)
+    assert "network-rollback-00000001.tar" in caught.value.details
+    assert tree.differences(edited, tree.capture(host)) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lib import ncf, snapshot, tree
+from lib import forks, ncf, snapshot, tree
 from lib.ncf import Core, NcfError, Pattern
 
 DEFAULTS = [
@@ -455,3 +455,55 @@ def test_overlapping_patterns_save_a_file_once(core: Core, root: Path) -> None:
     assert core.status(root).files == 2  # the file and the directory that is listed
     (root / "etc/netplan/a.yaml").unlink()
     assert core.rollback(root).removed == 1
+
+
+@pytest.mark.parametrize("kind", ["too large", "too many patterns", "too many files"])
+def test_scope_files_beyond_the_limits(core: Core, root: Path, kind: str) -> None:
+    """More than 64 KiB, 1,000 patterns or 256 files are refused, by name, and nothing is saved."""
+    if kind == "too large":
+        conf(root, "#" * (64 * 1024 + 1))
+    elif kind == "too many patterns":
+        conf(root, "etc/x\n" * 1001)
+    else:
+        for number in range(257):
+            tree.write(root, f"etc/netcf/scope.d/{number:03}.conf", b"")
+    with pytest.raises(NcfError) as caught:
+        core.start(root)
+    assert caught.value.code == ncf.EFILE
+    assert "etc/netcf/scope.d" in caught.value.details
+    assert core.status(root).open == 0
+
+
+def test_other_names_in_the_scope_directory(core: Core, root: Path) -> None:
+    """Only what ends in .conf and is not hidden is read: a short name, an editor's, a hidden one are not."""
+    for name in ("conf", "a", ".conf", ".a.conf", "a.conf~", "README"):
+        tree.write(root, f"etc/netcf/scope.d/{name}", b"../not a pattern\n")
+    core.start(root)
+    assert core.status(root).open == 1
+
+
+@pytest.mark.root
+def test_a_root_of_ones_own(core: Core, fast_dir: Path) -> None:
+    """An ordinary user starts, rolls back and commits on a tree of his own, with a scope file of his own."""
+    root = fast_dir / "host"
+    tree.compact(root)
+    conf(root, "etc/more/*\n")
+    (root / "etc/more").mkdir()
+    fast_dir.chmod(0o755)
+    for path in [root, *root.rglob("*")]:
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+
+    def child() -> list[str]:
+        os.setgid(65534)
+        os.setuid(65534)
+        before = tree.capture(root)
+        core.start(root)
+        (root / "etc/more/added").write_bytes(b"added")
+        (root / "etc/network/interfaces").write_bytes(b"edited")
+        core.rollback(root)
+        left = tree.differences(before, tree.capture(root))
+        core.start(root)
+        core.commit(root)
+        return left
+
+    assert forks.run(child).value == []

@@ -5,6 +5,7 @@ A script that says it is ready stands in for the guard: here the caller's calls 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import pytest
 
 from conftest import remove
 from core.test_failing_calls import boot, check_error, faults
+from guard.conftest import until
 from lib import forks, ncf, operations, seam, tree
 from lib.ncf import Core, Ncf, NcfError
 
@@ -122,3 +124,61 @@ def test_killed_at_every_call(core: Core, fast_dir: Path, program: bytes, step: 
         assert tree.differences(old, tree.capture(root)) == [], events[k - 1]
         assert operations.leftovers(root) == [], events[k - 1]
         remove(root)
+
+
+NOWHERE = b"/nowhere/networking-config"
+
+
+def test_extending_without_a_program(core: Core, root: Path, program: bytes) -> None:
+    """A deadline that nobody could guard is not moved: the old one stays."""
+    opened(core, root, program, STEPS[1])
+    with core.open(root) as handle:
+        handle.set_options(token=TOKEN, helper=NOWHERE)
+        with pytest.raises(NcfError, match=r"nowhere.*no file was touched"):
+            handle.extend(900)
+        assert handle.status().deadline == 600
+
+
+@pytest.mark.parametrize("token", [b"another", None, TOKEN])
+def test_starting_again_with_what_is_no_token(core: Core, root: Path, program: bytes, token: bytes | None) -> None:
+    """Where it is another, or the open change has none, the start is refused as any other, and says whose change it is."""
+    tree.compact(root)
+    with core.open(root) as handle:
+        handle.set_options(token=None if token == TOKEN else TOKEN, deadline=600, helper=program, note=b"first")
+        handle.start()
+        handle.set_options(token=token or b"", deadline=900, helper=program)
+        with pytest.raises(NcfError, match=r"another transaction.*note: first") as caught:
+            handle.start()
+        assert caught.value.code == ncf.EINVALIDOP
+        assert handle.status().deadline == 600
+
+
+def test_a_guard_that_is_not_put_back(core: Core, root: Path, program: bytes) -> None:
+    """Without its program it is an error; of a damaged snapshot, too; while another is at work, and without a deadline, there is nothing to do."""
+    opened(core, root, program, STEPS[2])
+    called = Path(os.fsdecode(program)).parent / "called"
+    Path(os.fsdecode(program)).write_text(READY + f"\ntouch {called}\n")
+    state = os.open(root / operations.STATE, os.O_RDONLY)
+    with core.open(root) as handle:
+        handle.set_options(helper=NOWHERE)
+        with pytest.raises(NcfError, match="nowhere") as caught:
+            handle.guard()
+        assert caught.value.code == ncf.EEXEC
+        handle.set_options(helper=program)
+        fcntl.flock(state, fcntl.LOCK_EX)
+        handle.guard()
+        assert not called.exists()
+        fcntl.flock(state, fcntl.LOCK_UN)
+        handle.guard()
+        until(called.exists, "the guard")
+        snapshot = (root / operations.SNAPSHOT).read_bytes()
+        os.truncate(root / operations.SNAPSHOT, 700)
+        with pytest.raises(NcfError, match=r"network-snapshot\.tar"):
+            handle.guard()
+        (root / operations.SNAPSHOT).write_bytes(snapshot)
+        handle.set_options(token=TOKEN)
+        handle.commit()
+        handle.set_options(helper=NOWHERE)
+        handle.start()
+        handle.guard()
+    os.close(state)

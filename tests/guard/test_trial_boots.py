@@ -117,8 +117,9 @@ def test_a_trial_that_can_not_be_counted_rolls_back(core: Core, host: Path, call
     assert tree.differences(before, tree.capture(host)) == []
 
 
-def test_a_trial_that_can_not_be_guarded_rolls_back(core: Core, host: Path) -> None:
-    """A deadline without a guard is none."""
+@pytest.mark.parametrize("helper", [b"/bin/true", b"/nowhere/networking-config"])
+def test_a_trial_that_can_not_be_guarded_rolls_back(core: Core, host: Path, helper: bytes) -> None:
+    """A deadline without a guard is none, whether it does not start or is not there."""
     before = tree.capture(host)
     with core.open(host) as handle:
         handle.set_options(trial_boots=1, deadline=600)
@@ -126,8 +127,9 @@ def test_a_trial_that_can_not_be_guarded_rolls_back(core: Core, host: Path) -> N
         for pid in guards(host):
             os.kill(pid, 9)
         lock_out(host)
-        handle.set_options(helper=b"/bin/true")
-        assert handle.boot().on_trial == 0
+        handle.set_options(helper=helper)
+        result = handle.boot()
+    assert result.on_trial == 0 and b"could not be counted or guarded" in result.notice
     assert tree.differences(before, tree.capture(host)) == []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -326,3 +327,80 @@ def test_arguments_of_a_caller_without_argv(helper: Helper) -> None:
         libc.execve(os.fsencode(helper.path), empty, empty)
         os._exit(99)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == USAGE
+
+
+def test_what_is_not_saved_is_told(helper: Helper, host: Path) -> None:
+    """Start and status say how many devices, sockets or FIFOs are in scope."""
+    os.mkfifo(host / "etc/netplan/fifo.yaml")
+    done = helper.run("snapshot_config", root=host, check=True)
+    assert done.stderr == "networking-config: note: 1 device, socket or FIFO in scope not saved\n"
+    assert "  1 not saved: devices, sockets or FIFOs\n" in helper.run("status", root=host, check=True).stdout
+    helper.run("commit_config", root=host, check=True)
+    os.mkfifo(host / "etc/netplan/another.yaml")
+    done = helper.run("snapshot_config", root=host, check=True)
+    assert done.stderr == "networking-config: note: 2 devices, sockets or FIFOs in scope not saved\n"
+
+
+def test_status_of_other_kinds_of_change(helper: Helper, host: Path) -> None:
+    """On write, on trial, and of an earlier boot."""
+    helper.run("snapshot_config", "--on-write", "--trial-boots", "1", "--grace", "0", root=host, check=True)
+    status = helper.run("status", root=host, check=True).stdout
+    assert "in this boot" in status and "  outlives 1 more boot\n" in status and "saved as they were announced" in status
+    helper.run("commit_config", root=host, check=True)
+    helper.run("snapshot_config", "--trial-boots", "2", root=host, check=True)
+    assert "  outlives 2 more boots\n" in helper.run("status", root=host, check=True).stdout
+    boot = b"boot 01234567-89ab-cdef-0123-456789abcdef"
+    snapshot.rewrite(host / SNAPSHOT, lambda lines: [boot if line.startswith(b"boot ") else line for line in lines])
+    assert "before the last boot" in helper.run("status", root=host, check=True).stdout
+    helper.run("commit_config", root=host, check=True)
+    helper.run("snapshot_config", "--trial-boots", "0", root=host, check=True)
+    assert "outlives" not in helper.run("status", root=host, check=True).stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["1", "2"], ["x"], ["1x"], ["-1"], ["+1"], [""], ["4294967296"]], ids=repr)
+def test_extend_usage(helper: Helper, host: Path, arguments: list[str]) -> None:
+    """extend wants exactly one number of seconds, and so does --timeout; the change stays as it is."""
+    helper.run("snapshot_config", root=host, check=True)
+    before = (host / SNAPSHOT).read_bytes()
+    assert helper.run("extend", *arguments, root=host).returncode == USAGE
+    assert (host / SNAPSHOT).read_bytes() == before
+    helper.run("commit_config", root=host, check=True)
+    if len(arguments) < 2:
+        assert helper.run("snapshot_config", "--timeout", *arguments, root=host).returncode == USAGE
+        assert not (host / SNAPSHOT).exists()
+
+
+def test_discarded_of_a_directory_that_is_not_trusted(helper: Helper, host: Path) -> None:
+    """A list that others may have written is refused."""
+    helper.run("snapshot_config", root=host, check=True)
+    (host / "var/lib/netcf").chmod(0o777)
+    done = helper.run("discarded", root=host)
+    assert (done.returncode, done.stdout) == (FAILED, "") and "refused" in done.stderr
+
+
+def test_what_can_not_be_told_was_not_done(helper: Helper, host: Path) -> None:
+    """A full disk behind standard output is exit status 1."""
+    with open("/dev/full", "w") as full:
+        assert helper.run("status", root=host, stdout=full).returncode == FAILED
+        assert helper.run("--help", stdout=full).returncode == FAILED
+
+
+def test_the_root_of_the_host_itself(helper: Helper) -> None:
+    """--root / is no root."""
+    assert helper.run("--root", "/", "snapshot-dir", check=True).stdout == f"/{SNAPSHOT}\n"
+
+
+@pytest.mark.parametrize("arguments", ["", "0123456789abcdef", "0123456789abcdef host"])
+def test_a_guard_of_nothing(helper: Helper, arguments: str) -> None:
+    """Whoever calls it by hand, without a change, has nothing to wait for."""
+    done = subprocess.run(["sh", "-c", f"exec 3<&- 4>&-; exec {helper.path} guard {arguments}"], capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout) == (FAILED, b"")
+
+
+def test_a_guard_that_nobody_waits_for(helper: Helper, host: Path) -> None:
+    """It can't say that it is there, so it is not."""
+    helper.run("snapshot_config", "--trial-boots", "1", root=host, check=True)
+    [line] = [line for line in snapshot.read(host / SNAPSHOT).lines if line.startswith(b"id ")]
+    change = line.split()[1].decode()
+    done = subprocess.run(["sh", "-c", f"exec 3<{host} 4>&-; exec {helper.path} guard {change}"], timeout=60)
+    assert done.returncode == FAILED

@@ -138,3 +138,17 @@ def test_what_netcfs_own_script_left_is_not_touched(script) -> None:  # type: ig
         assert "var/lib/netcf/network-snapshot" in done.stderr
     assert tree.differences(before, tree.capture(root)) == []
     assert left.is_dir()
+
+
+def test_without_descriptors_and_without_devices(script) -> None:  # type: ignore[no-untyped-def]
+    """Where there is no /dev/null either, no file of its becomes standard output or error."""
+    run, root, before = script
+
+    def closed() -> None:
+        os.chroot(root)
+        os.closerange(0, 3)
+
+    assert Helper(Path("/usr/libexec") / NAME).run("change-begin", name=f"/usr/libexec/{NAME}", preexec_fn=closed).returncode == DONE
+    tree.lock_out(root)
+    assert run("change-rollback").returncode == DONE
+    assert tree.differences(before, tree.capture(root)) == []

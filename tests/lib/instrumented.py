@@ -51,6 +51,25 @@ def copy(tree: Path, where: Path) -> Iterator[Path]:
 debian.copy = copy
 
 
+_chroot = os.chroot
+
+
+def chroot(path: str | Path) -> None:
+    """os.chroot(), with the build directory where gcov looks for it, in a namespace of this process."""
+    inside = Path(path).absolute() / BUILD.relative_to("/")
+    if not inside.exists():
+        inside.mkdir(parents=True)
+        libc = ctypes.CDLL(None)
+        bind, private, namespace = 0x1000, 0x44000, 0x20000
+        assert libc.unshare(namespace) == 0
+        assert libc.mount(b"none", b"/", None, private, None) == 0
+        assert libc.mount(bytes(BUILD), bytes(inside), None, bind, None) == 0
+    _chroot(path)
+
+
+os.chroot = chroot
+
+
 def end_libvirtd(self: Host) -> None:
     """In place of kill -9, after which the adapter's counts would be lost."""
     if self._libvirtd:
@@ -77,6 +96,7 @@ CANNOT_HOLD = {
         "test_restart_rolls_back": IN_THE_ROOT,
         "test_stop_leaves_the_change_open": IN_THE_ROOT,
         "test_what_netcfs_own_script_left_is_not_touched": IN_THE_ROOT,
+        "test_without_descriptors_and_without_devices": IN_THE_ROOT,
     },
     "test_real_calls.py": {
         "test_unchanged_files_are_not_opened_for_writing": AT_EXIT,

@@ -29,8 +29,8 @@ LEFT_OUT = [
 ]  # fmt: skip
 LOOPS = "not sanitized and not 200_pairs and not small_and_apart"
 RUN = ["core", "helper", "guard", "interface", "python", "command", "system", "proof/test_hostile_host.py"]
-# The adapter in a real libvirtd.
-RUN += ["libvirt/test_oracle.py", "libvirt/test_daemon.py", "libvirt/test_stale_cache.py"]
+# The adapter, by itself and in a real libvirtd.
+RUN += ["libvirt/test_adapter.py", "libvirt/test_oracle.py", "libvirt/test_daemon.py", "libvirt/test_stale_cache.py"]
 WORKERS = 6  # they mostly wait
 FLAGS = "-O0 -g --coverage -fprofile-update=atomic"
 # test_heap.py compiles the helper's malloc() itself: a helper with glibc has that one's.
