@@ -217,7 +217,8 @@ def test_every_call_of_the_helper(
     """Each call in its turn, each with another error or SIGKILL: exit status and files agree, boot ends it."""
     command = COMMANDS[operation.name]
     world = operation.prepare(core, fast_dir / "counted")
-    _, calls = trace.helper(helper.path, ["--root", world.root, command], fast_dir)
+    status, calls = trace.helper(helper.path, ["--root", world.root, command], fast_dir)
+    assert status == DONE
     made = [row.name for row in calls if row.name not in LEFT_OUT]
     faults = [
         (name, made[: at + 1].count(name), error)
