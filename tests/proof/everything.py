@@ -64,7 +64,7 @@ def run(part: Part) -> tuple[int, list[str]]:
     process = subprocess.Popen(
         shlex.split(part.command), cwd=REPO / "tests", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, errors="replace",
-        env={**os.environ, "NCF_NO_SKIP": "1", "MAKEFLAGS": ""},
+        env={**os.environ, "NCF_NO_SKIP": "1", "MAKEFLAGS": "", "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
