@@ -74,6 +74,12 @@ def run(part: Part) -> tuple[int, list[str]]:
     return process.wait(), figures
 
 
+def processor_time() -> float:
+    """What all parts so far have used."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def main() -> int:
     """Exit status 0: every part succeeded."""
     parser = argparse.ArgumentParser(prog="make proof PARTS='...'", description=__doc__)
@@ -84,11 +90,12 @@ def main() -> int:
     summary, failed = [], False
     for name in wanted:
         print(f"=== {name}: {PARTS[name].command}", flush=True)
-        began = time.monotonic()
+        began, used = time.monotonic(), processor_time()
         status, figures = run(PARTS[name])
         failed = failed or status != 0 or not figures
         result = f"failed with {status}" if status else "done" if figures else "no figures"
-        summary += [f"{name}: {result}, {time.monotonic() - began:.0f} s", *(f"    {line}" for line in figures)]
+        took = f"{time.monotonic() - began:.0f} s, {processor_time() - used:.0f} s of processor time"
+        summary += [f"{name}: {result}, {took}", *(f"    {line}" for line in figures)]
     print("\n".join(["=== figures", *summary]))
     return 1 if failed else 0
 
