@@ -5,6 +5,7 @@
 # make check       all tests; PYTEST_ARGS='-k name' chooses
 # make coverage    branch coverage of csrc/, with gcc; fails below 95 %
 # make sanitized   tests of the core with ASan and UBSan in the library and the helper, with gcc
+# make proof       all that is tried against the core, for hours; PARTS=ci is what CI has of it
 # make install     PREFIX= SBINDIR= LIBDIR= INCLUDEDIR= MANDIR= UNITDIR= DESTDIR=
 #                  BASHDIR= ZSHDIR= FISHDIR=: where these shells look for completions
 #                  INIT='systemd sysv ...': whose boot files, see initscript/places
@@ -306,6 +307,6 @@ sanitized: $(VENV)/installed-test
 fuzz:
 	$(MAKE) -f tests/fuzz/Makefile fuzz BUILD=$(BUILD)
 
-# The long tests of tests/proof.
+# PARTS= are some of it, see tests/proof/everything.py.
 proof: all test-lib $(VENV)/installed-test
-	NCF_BUILD_DIR=$(abspath $(BUILD)) $(IN_VENV)/pytest tests/proof $(PYTEST_ARGS)
+	NCF_BUILD_DIR=$(abspath $(BUILD)) $(IN_VENV)/python tests/proof/everything.py $(PARTS)
