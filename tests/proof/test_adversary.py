@@ -7,6 +7,7 @@ import os
 import shlex
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -112,11 +113,14 @@ def test_names_change_places_at_full_speed(core: Core, adversary: Path, fast_dir
     aside = fast_dir / "aside"
     target = outside / "secret" if place.is_file() else outside
     before = state(outside)
-    started = failed = 0
+    tried = started = failed = 0
+    until = time.monotonic() + 60
     with ExitStack() as stack:
         stack.enter_context(running(adversary, "exchange", place, aside, target))
         stack.enter_context(running(adversary, "temps", root / PLACE / "own.d", outside / "linked"))
-        for _ in range(ROUNDS):
+        # On a busy machine it may let few begin.
+        while tried < ROUNDS or (started <= ROUNDS // 10 and time.monotonic() < until):
+            tried += 1
             try:
                 core.start(root)
                 started += 1
@@ -129,7 +133,7 @@ def test_names_change_places_at_full_speed(core: Core, adversary: Path, fast_dir
             assert state(outside) == before
             for archive in (root / operations.STATE).glob("network-*.tar"):
                 assert SECRET not in archive.read_bytes(), archive
-    print(f"{started} of {ROUNDS} changes began, {failed} rollbacks failed")
+    print(f"{started} of {tried} changes began, {failed} rollbacks failed")
     assert started > ROUNDS // 10, "the adversary let nothing begin: no test"
     finish(core, root)
     assert core.status(root).open == 0
