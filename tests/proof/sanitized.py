@@ -26,6 +26,8 @@ LEFT_OUT = [
     # Faults that would hit the calls of the sanitizers themselves, and memory that they keep.
     "helper/test_injected_faults.py", "interface/test_failing_calls.py",
     "core/test_failing_calls.py::test_memory_is_not_lost_on_failure",
+    # Sizes at which a sanitizer ends the process.
+    "core/test_short_memory.py::test_what_no_memory_holds",
 ]  # fmt: skip
 OWN_BUILDS = "not sanitized"  # tests that build such programs themselves
 
