@@ -393,6 +393,7 @@ static int commit(int root, const char *token, struct store *store, struct chang
         return store_clean_temp(store, err) || sync_whole_scope(&dirs, err) ? -1 : 0;
     }
     memcpy(ret->id, s.manifest.id, sizeof(ret->id));
+    /* What nobody touched since has nothing to be made durable, so it is not even listed. */
     live.known = &s.files;
     live.started = s.manifest.started;
     if (token_check(&s.manifest, token, err) || store_clean_temp(store, err) ||

@@ -256,7 +256,7 @@ static int read_names(struct walk *w)
     return got < 0 ? error_file(w->err, STEP_READ_DIRECTORY, errno, w->path) : 0;
 }
 
-/* Both are in the same order; what is not found there is not known. */
+/* Both are in the same order; what is not found there, or in doubt, is not known: it is synced. */
 static bool is_known(struct walk *w, const struct entry *e)
 {
     const struct listing *known = w->l->known;
