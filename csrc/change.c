@@ -396,6 +396,7 @@ static int commit(int root, const char *token, struct store *store, struct chang
     /* What nobody touched since has nothing to be made durable, so it is not even listed. */
     live.known = &s.files;
     live.started = s.manifest.started;
+    live.names_known = snapshot_is_of_this_boot(&s);
     if (token_check(&s.manifest, token, err) || store_clean_temp(store, err) ||
         snapshot_list_live(&s, &dirs, &live, err) ||
         restore_remove_leftovers(&live, &dirs, err))

@@ -122,7 +122,7 @@ struct walk {
     bool holds;
     struct stamp began;
     uint64_t began_boottime;
-    size_t next; /* of l->known */
+    size_t next; /* of l->known: those before it lie before the path, or are it and untouched */
     uint64_t dev; /* of files whose time stamps are known to be this host's */
     struct name *name; /* of the directories on the way, the deepest ones last */
     size_t names, name_room;
@@ -157,16 +157,21 @@ static void path_pop(struct walk *w, size_t len)
     w->path[len] = '\0';
 }
 
+static bool name_push(struct walk *w, struct name name)
+{
+    if (!name.text || !array_grow((void **)&w->name, w->names, &w->name_room, sizeof(name)))
+        return false;
+    w->name[w->names++] = name;
+    return true;
+}
+
 static bool name_add(struct walk *w, const char *name, bool listed)
 {
     size_t len = strnlen(name, PATH_SIZE); /* no path has room for a longer one */
-    struct name new = { .text = arena_copy(&w->memory, name, len), .len = (uint16_t)len,
-                        .listed = listed, .is_file = listed && sys_dirent_is_file(name) };
 
-    if (!new.text || !array_grow((void **)&w->name, w->names, &w->name_room, sizeof(new)))
-        return false;
-    w->name[w->names++] = new;
-    return true;
+    return name_push(w, (struct name){ .text = arena_copy(&w->memory, name, len),
+                                       .len = (uint16_t)len, .listed = listed,
+                                       .is_file = listed && sys_dirent_is_file(name) });
 }
 
 static void names_free(struct walk *w)
@@ -256,6 +261,16 @@ static int read_names(struct walk *w)
     return got < 0 ? error_file(w->err, STEP_READ_DIRECTORY, errno, w->path) : 0;
 }
 
+static int read_names_in_order(struct walk *w)
+{
+    size_t first = w->names;
+
+    if (read_names(w))
+        return -1;
+    sort_names(w, first);
+    return 0;
+}
+
 /* Both are in the same order; what is not found there, or in doubt, is not known: it is synced. */
 static bool is_known(struct walk *w, const struct entry *e)
 {
@@ -267,8 +282,48 @@ static bool is_known(struct walk *w, const struct entry *e)
     while (w->next < known->count &&
            (order = path_compare(known->entry[w->next].path, w->path)) < 0)
         w->next++;
-    return order == 0 && known->entry[w->next].type == e->type &&
-           !entry_touched(&known->entry[w->next].st, &e->st, w->l->started);
+    if (order != 0 || known->entry[w->next].type != e->type ||
+        entry_touched(&known->entry[w->next].st, &e->st, w->l->started))
+        return false;
+    w->next++;
+    return true;
+}
+
+/*
+ * Whether w->path, which was just met, is a directory that nobody touched.  A
+ * name that comes or goes touches it, but for two cases: on a filesystem not
+ * known to keep time; and after a power cut, when btrfs brings back the name of
+ * a file that was synced, and not the time.
+ */
+static bool has_known_names(struct walk *w)
+{
+    const struct entry *e = w->next > 0 ? &w->l->known->entry[w->next - 1] : NULL;
+    int fd;
+
+    if (!w->l->names_known || !e || strcmp(e->path, w->path) != 0)
+        return false;
+    if (e->st.dev != w->dev && ((fd = dirs_open_names(w->dirs, w->path, w->len)) < 0 ||
+                                sys_stamps(fd) <= 0))
+        return false;
+    w->dev = e->st.dev;
+    return true;
+}
+
+/* Its names as they were saved, which is in order: nothing has to be read and sorted. */
+static int recall_names(struct walk *w)
+{
+    const struct listing *known = w->l->known;
+
+    for (size_t i = w->next; i < known->count; i++) {
+        const char *path = known->entry[i].path, *name = path + w->len + 1;
+
+        if (strncmp(path, w->path, w->len) != 0 || path[w->len] != '/')
+            break;
+        if (!strchr(name, '/') &&
+            !name_push(w, (struct name){ .text = name, .len = (uint16_t)strlen(name) }))
+            return no_memory(w);
+    }
+    return 0;
 }
 
 static int add_entry(struct walk *w, const struct entry *found, bool context)
@@ -348,9 +403,8 @@ static int walk_deep(struct walk *w)
 {
     size_t len = w->len, first = w->names, end;
 
-    if (read_names(w))
+    if (has_known_names(w) ? recall_names(w) : read_names_in_order(w))
         return -1;
-    sort_names(w, first);
     end = w->names;
     for (size_t i = first; i < end; i++, path_pop(w, len)) {
         struct name name = w->name[i];
@@ -392,6 +446,8 @@ static int candidate_names(struct walk *w, const struct active *a)
     size_t first = w->names;
     bool all = false;
 
+    if (has_known_names(w))
+        return recall_names(w);
     for (size_t i = 0; i < a->count; i++) {
         const struct pattern *p = a->pattern[i];
 
@@ -567,6 +623,8 @@ static int find_leftovers(struct walk *w)
     return r;
 }
 
+/* Of few paths: here size goes before speed. */
+__attribute__((cold))
 int listing_of_paths(struct listing *l, const struct listing *paths, struct dirs *dirs,
                      bool leftovers, struct error *err)
 {
@@ -607,6 +665,7 @@ int listing_of_paths(struct listing *l, const struct listing *paths, struct dirs
     return listing_find_links(l, err);
 }
 
+__attribute__((cold))
 int listing_of_path(struct listing *l, const char *path, struct dirs *dirs, struct error *err)
 {
     struct walk w = { .l = l, .dirs = dirs, .purpose = LISTING_SAVE, .err = err };

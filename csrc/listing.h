@@ -22,6 +22,7 @@ struct listing {
     /* Set before: what is as it is here, and not touched since `started`, is left out. */
     const struct listing *known;
     struct stamp started;
+    bool names_known; /* a directory left out has the names it has in `known` */
     struct arena memory;
 };
 

@@ -155,6 +155,14 @@ int snapshot_list_live(struct snapshot *s, struct dirs *dirs, struct listing *li
     return listing_of_paths(live, &s->files, dirs, true, err);
 }
 
+bool snapshot_is_of_this_boot(const struct snapshot *s)
+{
+    char boot[NCF_BOOT_SIZE];
+
+    sys_boot_id(boot);
+    return boot[0] && !strcmp(boot, s->manifest.boot);
+}
+
 /*
  * Not after a reboot: a power cut can leave content on disk that is newer than
  * its times.  And not within the minute before the start: a program that has
@@ -163,12 +171,9 @@ int snapshot_list_live(struct snapshot *s, struct dirs *dirs, struct listing *li
  */
 bool snapshot_trusts_before(const struct snapshot *s, struct stamp *ret)
 {
-    char boot[NCF_BOOT_SIZE];
-
-    sys_boot_id(boot);
     *ret = s->manifest.started;
     ret->sec -= 60;
-    return boot[0] && !strcmp(boot, s->manifest.boot);
+    return snapshot_is_of_this_boot(s);
 }
 
 /* ---- writing ---- */

@@ -49,6 +49,7 @@ void snapshot_close(struct snapshot *s);
 /* What is there now of all that the snapshot covers; leftovers, too. */
 int snapshot_list_live(struct snapshot *s, struct dirs *dirs, struct listing *live,
                        struct error *err);
+bool snapshot_is_of_this_boot(const struct snapshot *s);
 /*
  * The time before which an inode must have been touched last, to be trusted to
  * be as it was saved without reading it; false if none can be.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -165,3 +166,19 @@ def test_readers_write_nothing_where_none_is_open(core: Core, root: Path) -> Non
             handle.diff()
     assert caught.value.code == ncf.EINVALIDOP
     assert tree.differences(before, tree.capture(root, state=True, identity=True)) == []
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_commit_reads_names_only_where_one_may_have_changed(core: Core, root: Path, trusted: bool) -> None:
+    """An untouched directory has the names it had, if the filesystem keeps time as it should."""
+    tree.thorny(root)
+    operations.wait_until_older(root)
+    core.start(root)
+    tree.write(root, SCRIPTS + b"ifcfg-new", b"new")
+    act = None if trusted else lambda event, _: errno.EIO if event.call == "fstatfs" else 0
+    with seam.watching(core, act) as seen:
+        core.commit(root)
+    read = {event.name for event in seen if event.call == "getdents"}
+    assert SCRIPTS.rstrip(b"/") in read
+    assert (b"etc/NetworkManager/system-connections" in read) is not trusted
+    assert len(seam.positions(seen, "fsync", SCRIPTS + b"ifcfg-new")) == 1

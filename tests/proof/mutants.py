@@ -228,6 +228,19 @@ MUTANTS = [
         ("entry.c", "return !entry_unchanged(saved, now) ||", "return !entry_unchanged(saved, now) || 0 &&"),
     ),
     _m(
+        "commit-trusts-the-names-of-all-directories",
+        "posix one",
+        "A directory that is untouched by this has the names it had",
+        ("listing.c", "if (order != 0 || known->entry[w->next].type != e->type ||\n        entry_touched(", "if (order != 0 || known->entry[w->next].type != e->type ||\n        (e->type != 'd' && entry_touched("),
+        ("listing.c", "&e->st, w->l->started))\n        return false;", "&e->st, w->l->started)))\n        return false;"),
+    ),
+    _m(
+        "commit-trusts-names-after-a-power-cut",
+        "btrfs one",
+        "and then a temporary file would be left",
+        ("change.c", "live.names_known = snapshot_is_of_this_boot(&s);", "live.names_known = true;"),
+    ),
+    _m(
         "closed-answered-before-durable",
         "posix nothing",
         "both answers come after an fsync of the state directory",
