@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from .archive import Archive, Entry
 from .secrets import masked
 from .words import printable, size, when
+from .xattrs import attributes
 
 __all__ = ["NOTHING", "Side", "live_side", "metadata_lines", "saved_side", "unified"]
 
@@ -108,7 +109,7 @@ def _flags(fd: int) -> int:
 
 def _xattrs(fd: int) -> dict[bytes, bytes]:
     try:
-        return {os.fsencode(name): os.getxattr(fd, name) for name in os.listxattr(fd)}
+        return attributes(fd)
     except OSError:
         return {}
 
