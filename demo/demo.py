@@ -46,6 +46,9 @@ def heading(number: int, text: str) -> None:
 
 # --- the host ---------------------------------------------------------------------
 
+# Some Pythons that were built with musl, as on Alpine, have no os.setxattr().
+NO_XATTRS = (OSError, AttributeError)
+
 
 def files_below(root: Path) -> list[str]:
     """Every file, relative to `root`."""
@@ -61,7 +64,7 @@ def build(root: Path) -> bool:
         os.utime(root / path, ns=(day, day + 123_456_789 + number))
     try:
         os.setxattr(root / ADDRESS, "user.owner", b"the network team")
-    except OSError:
+    except NO_XATTRS:
         return False
     return True
 
@@ -74,7 +77,7 @@ def picture(root: Path) -> Picture:
         content = path.read_bytes() if stat.S_ISREG(status.st_mode) else None
         try:
             xattrs = [(name, os.getxattr(path, name)) for name in sorted(os.listxattr(path))]
-        except OSError:
+        except NO_XATTRS:
             xattrs = []
         found[str(path.relative_to(root))] = (
             content, status.st_mode, status.st_uid, status.st_gid, status.st_mtime_ns,
