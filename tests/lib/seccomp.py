@@ -13,7 +13,7 @@ import pytest
 
 NUMBERS = {
     "x86_64": {
-        "chdir": 80, "close_range": 436, "dup3": 292, "fallocate": 285, "fork": 56, "ftruncate": 77, "getrandom": 318, "inotify_add_watch": 254,
+        "chdir": 80, "clone": 56, "close_range": 436, "dup3": 292, "fallocate": 285, "fork": 57, "ftruncate": 77, "getrandom": 318, "inotify_add_watch": 254,
         "inotify_init1": 294, "memfd_create": 319, "openat2": 437, "pipe2": 293, "poll": 7, "prlimit64": 302,
         "statx": 332, "timerfd_create": 283, "timerfd_settime": 286, "utimensat": 280, "wait4": 61,
     },

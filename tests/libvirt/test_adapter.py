@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -126,5 +127,11 @@ def test_no_descriptor_is_left(products: Products) -> None:
 def test_what_a_daemon_hides(products: Products, name: str, stays: bool) -> None:
     """Itself, and not what else is preloaded, and only in the daemon: what is on the way to that passes it on."""
     preloaded = f"libm.so.6:{products.adapter}"
-    done = subprocess.run([name], executable="/usr/bin/env", env={"LD_PRELOAD": preloaded}, capture_output=True, text=True, check=True)
+    # Not env: that may be busybox, which does what its name says.
+    done = subprocess.run(
+        [name, "-Sc", "import os; print('LD_PRELOAD=' + os.environ['LD_PRELOAD'])"],
+        executable=sys.executable,
+        env={"LD_PRELOAD": preloaded, "PYTHONHOME": sys.base_prefix},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
     assert done.stdout == f"LD_PRELOAD={preloaded if stays else 'libm.so.6:'}\n"
