@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -12,7 +13,9 @@ import pytest
 
 from core.test_exact_restore import xattr_or_skip
 from lib import tree
+from lib.images import need
 from netcf_py.command.secrets import masked
+from netcf_py.command.xattrs import attributes
 
 from .conftest import INTERFACES, Netcf
 
@@ -228,6 +231,7 @@ def test_nothing_differs(netcf: Netcf) -> None:
 
 def test_the_difference_can_be_applied(netcf: Netcf) -> None:
     """patch(1) takes the output with secrets shown back and forth."""
+    need("git")
     before = (netcf.root / INTERFACES).read_bytes()
     netcf.out("start")
     with open(netcf.root / INTERFACES, "ab") as file:
@@ -259,6 +263,25 @@ def test_owners(netcf: Netcf) -> None:
     netcf.out("start")
     os.chown(netcf.root / INTERFACES, 12, 34)
     assert differences(netcf)[INTERFACES]["metadata"] == ["owner 0:0 -> 12:34"]
+
+
+def test_attributes_where_python_has_no_call_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Libc is asked, where Python was built with musl."""
+    xattr_or_skip(tmp_path, "user.comment", b"a\0b")
+    xattr_or_skip(tmp_path, "user.empty", b"")
+    file = os.open(tmp_path, os.O_RDONLY)
+    monkeypatch.delattr(os, "listxattr")
+    try:
+        found = attributes(file)
+    finally:
+        os.close(file)
+    assert {name: found[name] for name in found if name.startswith(b"user.")} == {
+        b"user.comment": b"a\0b", b"user.empty": b"",
+    }  # fmt: skip
+    with pytest.raises(OSError, match=re.escape(os.strerror(errno.EBADF))):
+        attributes(file)
 
 
 def test_names_of_any_bytes(netcf: Netcf) -> None:

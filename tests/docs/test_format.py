@@ -14,6 +14,7 @@ import pytest
 from lib import tree
 from lib.build import REPO
 from lib.helper import Helper
+from lib.images import need
 
 from .blocks import block
 
@@ -43,6 +44,7 @@ def as_tar_has_it(root: Path) -> tree.Tree:
 @pytest.mark.parametrize("build", [tree.realistic, tree.thorny])
 def test_recovery_by_hand(root: Path, helper: Helper, build: Callable[[Path], tree.Tree]) -> None:
     """The commands put every file back, name what was added and close the change."""
+    need("bash")
     if "GNU tar" not in os.popen("tar --version").read():
         pytest.skip("GNU tar is not installed")
     build(root)

@@ -15,6 +15,7 @@ import netcf_py
 from lib import tree
 from lib.build import REPO, Products
 from lib.helper import Helper
+from lib.images import need
 
 from .blocks import block, blocks
 
@@ -65,6 +66,7 @@ class Shell:
 
 @pytest.fixture
 def shell(products: Products, root: Path, tmp_path: Path) -> Shell:
+    need("bash")
     tree.realistic(root)
     return Shell(products, root, tmp_path)
 

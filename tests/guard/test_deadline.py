@@ -18,6 +18,7 @@ import pytest
 
 from lib import build, forks, ncf, trace, tree
 from lib.helper import DONE, FAILED, USAGE, WRONG_STATE, Helper
+from lib.images import need
 from lib.ncf import Core, NcfError
 
 from .conftest import guards, is_open, lock_out, until
@@ -436,6 +437,7 @@ def test_the_clock_is_one_that_counts_suspend_and_knows_no_steps(
     helper: Helper, host: Path, tmp_path: Path
 ) -> None:
     """The guard's timer is an absolute one of CLOCK_BOOTTIME: neither suspend nor date moves it."""
+    need("strace")
     log = tmp_path / "calls"
     subprocess.run(
         ["strace", "-f", "-o", log, "-e", "trace=timerfd_create,timerfd_settime", helper.path]

@@ -17,6 +17,7 @@ import pytest
 
 from lib import hosts, ncf, tree
 from lib.helper import FAILED, Helper
+from lib.images import need
 from lib.ncf import Core, NcfError
 
 from .conftest import guards, is_open, lock_out, until
@@ -158,6 +159,7 @@ def test_what_can_not_hang_up_is_no_leash(helper: Helper, core: Core, host: Path
 
 def test_a_peer_that_is_silently_gone_is_noticed(helper: Helper, host: Path, tmp_path: Path) -> None:
     """On a TCP connection the kernel asks whether the other end is there, and gives up in 25 s."""
+    need("strace")
     ours, theirs = tcp()
     log = tmp_path / "calls"
     traced = subprocess.Popen(

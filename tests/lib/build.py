@@ -69,13 +69,19 @@ def make(into: Path, *arguments: str) -> Products:
     return Products(into)
 
 
-def sanitized(shipped: Products) -> Products:
-    """All of it again, with ASan and UBSan; what they find ends the program with an error."""
-    flags = "-fsanitize=address,undefined -fno-sanitize-recover=all"
+def need_sanitizers(flags: str = "-fsanitize=address,undefined") -> str:
+    """The compiler, or a skip where it has none: Alpine's gcc comes without."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     probe = [compiler, *flags.split(), "-x", "c", "-", "-o", os.devnull]
     if compiler is None or subprocess.run(probe, input=b"int main(void){}", capture_output=True).returncode:
         pytest.skip("no C compiler with AddressSanitizer is installed")
+    return compiler
+
+
+def sanitized(shipped: Products) -> Products:
+    """All of it again, with ASan and UBSan; what they find ends the program with an error."""
+    flags = "-fsanitize=address,undefined -fno-sanitize-recover=all"
+    compiler = need_sanitizers(flags)
     build = f"-O1 -g {flags}"
     return make(
         shipped.directory / "sanitized", "CPPFLAGS=-U_FORTIFY_SOURCE", f"CFLAGS={build}", f"TEST_CFLAGS={build}",

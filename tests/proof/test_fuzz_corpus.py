@@ -18,6 +18,8 @@ def made(target: str, directory: Path, host: str = "files") -> Path:
     """Build one program of tests/fuzz/Makefile, its host to play in made of that."""
     if shutil.which(os.environ.get("CC", "cc")) is None:
         pytest.skip("no C compiler is installed")
+    if target.endswith("-standalone"):
+        build.need_sanitizers()
     product = directory / f"fuzz-{host}" / target
     subprocess.run(
         ["make", "-s", "-f", "tests/fuzz/Makefile", f"BUILD={directory}", f"HOST={host}", str(product)],
