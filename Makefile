@@ -93,7 +93,7 @@ $(BUILD)/helper/%.o: csrc/%.c Makefile VERSION
 		$(CPPFLAGS) $(HELPER_CFLAGS) -c -o $@ $<
 
 # Where the time goes with thousands of files: speed before size.
-$(addprefix $(BUILD)/helper/,digest.o memory.o listing.o): HELPER_CFLAGS := $(HELPER_CFLAGS:-Os=-O2)
+$(addprefix $(BUILD)/helper/,digest.o memory.o): HELPER_CFLAGS := $(HELPER_CFLAGS:-Os=-O2)
 
 # What a compiler knows of malloc() does not hold inside it.
 $(BUILD)/helper/heap.o: HELPER_LTO := -fno-lto -fno-builtin

@@ -623,8 +623,6 @@ static int find_leftovers(struct walk *w)
     return r;
 }
 
-/* Of few paths: here size goes before speed. */
-__attribute__((cold))
 int listing_of_paths(struct listing *l, const struct listing *paths, struct dirs *dirs,
                      bool leftovers, struct error *err)
 {
@@ -665,7 +663,6 @@ int listing_of_paths(struct listing *l, const struct listing *paths, struct dirs
     return listing_find_links(l, err);
 }
 
-__attribute__((cold))
 int listing_of_path(struct listing *l, const char *path, struct dirs *dirs, struct error *err)
 {
     struct walk w = { .l = l, .dirs = dirs, .purpose = LISTING_SAVE, .err = err };
