@@ -315,10 +315,11 @@ static int recall_names(struct walk *w)
     const struct listing *known = w->l->known;
 
     for (size_t i = w->next; i < known->count; i++) {
-        const char *path = known->entry[i].path, *name = path + w->len + 1;
+        const char *path = known->entry[i].path, *name;
 
         if (strncmp(path, w->path, w->len) != 0 || path[w->len] != '/')
             break;
+        name = path + w->len + 1;
         if (!strchr(name, '/') &&
             !name_push(w, (struct name){ .text = name, .len = (uint16_t)strlen(name) }))
             return no_memory(w);
