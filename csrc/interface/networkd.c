@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define DIRECTORY "etc/systemd/network"
-enum { NAMES_MAX = 256, DROP_INS_MAX = 1000, STATE_MAX = 4096, IS_DONE_MS = 1000 };
+enum { NAMES_MAX = 256, DROP_INS_MAX = 1000, STATE_MAX = 4096 };
 
 static bool is_its_file(const char *path)
 {
@@ -221,17 +221,21 @@ void networkd_reload(struct work *w)
         work_run(w, "networkctl", reload, NULL);
 }
 
-static bool is_in_state(const char *text, size_t len, const char *state)
-{
-    return memmem(text, len, state, strlen(state)) != NULL;
-}
-
 /*
- * It gives up a port whose bridge or bond is deleted, since the port's file still names
- * that; a reload does not change it.  It takes a file for the one that it has read where the
- * inode's number is used again, and so knows nothing of what a hand did; for a moment
- * after a reload its words are old.
+ * After which it is told again of a link that is not back.  It gives up a port whose bridge
+ * or bond is deleted, since the port's file still names that; a reload does not change it.
+ * It takes a file for the one that it has read where the inode's number is used again, and
+ * so knows nothing of what a hand did; for a moment after a reload its words are old.
+ * It waits for a link-local address that a hand took away, and for a DHCP server, which
+ * has to have the time to answer.
  */
+static const struct {
+    const char *state;
+    int64_t ms;
+} patience[] = { { "ADMIN_STATE=failed\n", 0 },
+                 { "ADMIN_STATE=configured\n", 1000 },
+                 { "ADMIN_STATE=configuring\n", 3000 } };
+
 void networkd_again(struct work *w, const struct link *is, int64_t waited_ms)
 {
     static const char *const again[] = { "reconfigure", NULL };
@@ -242,10 +246,10 @@ void networkd_again(struct work *w, const struct link *is, int64_t waited_ms)
     snprintf(path, sizeof(path), "/run/systemd/netif/links/%d", is->index);
     fd = sys_openat(AT_FDCWD, path, O_RDONLY | O_NOFOLLOW, 0);
     n = fd < 0 ? 0 : sys_read(fd, state, sizeof(state), path);
-    if (n > 0 && (is_in_state(state, (size_t)n, "ADMIN_STATE=failed\n") ||
-                  (waited_ms >= IS_DONE_MS &&
-                   is_in_state(state, (size_t)n, "ADMIN_STATE=configured\n"))))
-        work_up(w, is->name, "networkctl", again, is->name);
+    for (size_t i = 0; n > 0 && i < sizeof(patience) / sizeof(patience[0]); i++)
+        if (waited_ms >= patience[i].ms &&
+            memmem(state, (size_t)n, patience[i].state, strlen(patience[i].state)))
+            work_up(w, is->name, "networkctl", again, is->name);
 }
 
 static void after(struct work *w)

@@ -38,7 +38,7 @@ struct stack {
     void (*after)(struct work *w);
     /* Tells of each link which of its profiles is active on it; or NULL. */
     void (*record)(struct links *l);
-    /* Tells its daemon once more of a link that is not back and that it is done with; or NULL. */
+    /* Tells its daemon once more of a link that is not back, if that is due; or NULL. */
     void (*again)(struct work *w, const struct link *is, int64_t waited_ms);
     bool settles; /* its tools return before the interfaces are configured */
     /*
@@ -99,7 +99,7 @@ void work_delete_devices(struct work *w, bool changed_too);
 void work_delete(struct work *w, const struct link *there);
 /* Has systemd-networkd read its files again and make the devices that were up at the start. */
 void networkd_reload(struct work *w);
-/* Has it configure a link that it has given up or is done with. */
+/* Has it configure a link that it has given up, is done with or has waited for in vain. */
 void networkd_again(struct work *w, const struct link *is, int64_t waited_ms);
 /* Puts ports into devices that it made anew. */
 void networkd_add_ports(const struct work *w);

@@ -554,13 +554,16 @@ def test_a_pattern_whose_file_changed(stage: Stage) -> None:
     assert found.calls == ["networkctl reload", "networkctl reconfigure p0"]
 
 
-@pytest.mark.parametrize(("follows", "state"), [("networkd", "failed"), ("netplan", "failed"), ("networkd", "configured")])
-def test_a_link_that_networkd_is_done_with(stage: Stage, follows: str, state: str) -> None:
-    """It is told once more; a link that it still works on, and one that lacks nothing, are not."""
+@pytest.mark.parametrize(
+    ("follows", "state"),
+    [("networkd", "failed"), ("netplan", "failed"), ("networkd", "configured"), ("networkd", "configuring")],
+)
+def test_a_link_that_networkd_leaves_alone(stage: Stage, follows: str, state: str) -> None:
+    """It is told once more; a link that it has only begun with, and one that lacks nothing, are not."""
     stage.pair("eth0", "eth1", "eth2", "eth3", "eth4", "eth5")
     stage.networkd()
     names = ["eth0", "eth2", "eth4"]
-    for name, its_state in zip(names, [state, "configuring", state]):
+    for name, its_state in zip(names, [state, "pending" if state == "configuring" else "configuring", state]):
         stage.run("ip", "address", "add", "192.0.2.2/24", "dev", name)
         index = stage.host.links()[name]["ifindex"]
         stage.write(f"/run/systemd/netif/links/{index}", f"# private\nADMIN_STATE={its_state}\nOPER_STATE=routable\n")
