@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WINDOW = 128 * 1024, WRITE_BUFFER = 64 * 1024, WRITE_BEHIND = 256 * 1024, HEAD_ROOM = 16 * 1024 };
+enum { WINDOW = 128 * 1024, WRITE_BUFFER = 256 * 1024, HEAD_ROOM = 16 * 1024 };
 #define TEMP_PATH PATH_STATE "/" PATH_TEMP
 
 /* ---- reading ---- */
@@ -195,7 +195,7 @@ struct writer {
     int fd;
     unsigned char *buf; /* WRITE_BUFFER bytes */
     size_t len;
-    uint64_t written, behind; /* `behind`: of these the disk was told to write */
+    uint64_t written;
     struct xxh64 sum;
     struct listing *l;
     struct dirs *dirs;
@@ -224,13 +224,12 @@ static int writer_flush(struct writer *w)
 static size_t writer_room(struct writer *w, size_t wanted)
 {
     if (WRITE_BUFFER - w->len < wanted) {
+        uint64_t before = w->written;
+
         if (writer_flush(w))
             return 0;
-        /* The disk works while the next files are read; the fsync at the end waits less. */
-        if (w->written - w->behind >= WRITE_BEHIND) {
-            sys_write_behind(w->fd, w->behind, w->written - w->behind);
-            w->behind = w->written;
-        }
+        /* The disk works while what comes next is put together: the fsync at the end waits less. */
+        sys_write_behind(w->fd, before, w->written - before);
     }
     return WRITE_BUFFER - w->len;
 }
