@@ -46,8 +46,8 @@ def runs_at(size: int, most: int) -> Runs:
     if size <= 300:
         return Runs(most, min(most, 7))
     if size <= 3_000:
-        return Runs(max(1, most * 2 // 3), min(most, 3))
-    return Runs(max(1, most // 3), min(most, 2))
+        return Runs(max(1, most * 2 // 3), min(most, 5))
+    return Runs(max(1, most // 3), min(most, 5))
 
 
 def file_system(path: Path) -> str:

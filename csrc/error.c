@@ -183,8 +183,10 @@ int error_details(const struct error *err, char *text, size_t size)
     /* libvirt's own sentences end with a period. */
     if (err->path[0])
         add(text, size, is_sentence(text) ? " (%s)" : ": %s", err->path);
+    /* None is followed, so that one is enough; the words of libc are of many, or of a loop. */
     if (err->sys)
-        add(text, size, ": %s", strerror(err->sys));
+        add(text, size, ": %s",
+            err->sys == ELOOP ? "a symbolic link is in the way" : strerror(err->sys));
     if (err->state)
         add(text, size, is_sentence(text) ? " (%s)" : "; %s", err->state);
     return 1;

@@ -178,7 +178,7 @@ def test_each_call_failing_once(core: Core, root: Path) -> None:
             with seam.watching(core, seam.failing_at(k, errno.EIO)):
                 core.start(root)
         except NcfError as error:
-            assert "Input/output error" in (error.details or ""), str(seen[k - 1])
+            assert os.strerror(errno.EIO) in (error.details or ""), str(seen[k - 1])
             assert not operations.is_open(root), str(seen[k - 1])
             assert operations.leftovers(root) == [], str(seen[k - 1])
         else:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.build import REPO
+from lib.build import REPO, need_sanitizers
 from proof import sanitized
 
 PLANTED = {
@@ -22,6 +22,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The build directory of a core with these bugs."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
+    need_sanitizers("-static-libasan -static-libubsan -fsanitize=address,undefined")
     source = tmp_path_factory.mktemp("planted")
     shutil.copytree(REPO / "csrc", source / "csrc")
     for name in ("Makefile", "VERSION"):

@@ -859,9 +859,11 @@ int main(int argc, char **argv)
     const char *only = NULL;
     int personality = -1;
 
+#ifdef __GLIBC__ /* its memory goes to the kernel and comes back all the time */
     mallopt(M_MMAP_THRESHOLD, 1 << 30);
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     mallopt(M_TOP_PAD, 1 << 24);
+#endif
     if (argc == 2 && !strcmp(argv[1], "--facts")) {
         print_facts();
         return 0;
