@@ -92,11 +92,13 @@ def _verify(tool: Tool, operation: str, wrong: list[str]) -> None:
 def cycle(tool: Tool, tree: Tree, measure: Callable[[list[Command]], T]) -> dict[str, T]:
     """Start, edit, commit, and start, edit, rollback; measure each operation once.
 
-    All but the edits is synced before: to make those durable is what a commit is for.
+    The tree is read before, and all but the edits is synced: to make those durable is what a
+    commit is for.
     """
     measured = {}
     tool.prepare(tree)
     tree.rest()
+    tree.read()
     tree.sync()
     measured["start"] = measure(tool.start(tree))
     if tool.commits:

@@ -80,12 +80,14 @@ class Bench:
             say(f"{helper} is not there: the floor and the others only")
 
     def _tree(self, tool: Tool, size: int) -> Tree:
-        owner = tool.name if tool.own_tree else "shared"
-        if (owner, size) not in self._trees:
-            tree = self._trees[owner, size] = Tree(self.scratch / f"{size}-{owner}", size)
-            if tool.own_tree:
-                cycle(tool, tree, self._time)  # the first start on a host has more to do
-        return self._trees[owner, size]
+        if not tool.own_tree:
+            # A new one: cp and tar restore every file anew, in the order in which they will read
+            # them, so that the next start would read a tree faster than any host has.
+            return Tree(self.scratch / f"{size}-shared", size)
+        if (tool.name, size) not in self._trees:
+            tree = self._trees[tool.name, size] = Tree(self.scratch / f"{size}-{tool.name}", size)
+            cycle(tool, tree, self._time)  # the first start on a host has more to do
+        return self._trees[tool.name, size]
 
     def grow_old(self, sizes: Sequence[int]) -> None:
         """Make the trees of helper and floor and wait until their files are as old as a host's."""

@@ -76,6 +76,11 @@ class Tree:
         os.utime(target, ns=(file.mtime_ns, file.mtime_ns))
         self._touched = time.monotonic()
 
+    def read(self) -> None:
+        """Read every file, so that no tree is better known to the caches than another."""
+        for path in self.saved:
+            self._read(path)
+
     def rest(self) -> None:
         """Wait until no file is so young that a snapshot has to doubt it."""
         time.sleep(max(0.0, self._touched + REST - time.monotonic()))
