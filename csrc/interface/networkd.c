@@ -222,12 +222,12 @@ void networkd_reload(struct work *w)
 }
 
 /*
- * After which it is told again of a link that is not back.  It gives up a port whose bridge
- * or bond is deleted, since the port's file still names that; a reload does not change it.
- * It takes a file for the one that it has read where the inode's number is used again, and
- * so knows nothing of what a hand did; for a moment after a reload its words are old.
- * It waits for a link-local address that a hand took away, and for a DHCP server, which
- * has to have the time to answer.
+ * How long a link may be away, by its state, before networkd is told of it again.  It gives
+ * up a port whose bridge or bond is deleted, since the port's file still names that; a reload
+ * does not change it.  It takes a file for the one that it has read where the inode's number
+ * is used again, and so knows nothing of what a hand did; for a moment after a reload its
+ * words are old.  It waits for ever for a link-local address that a hand took away, but also
+ * for a DHCP server, which needs time to answer: each wait is twice as long as the one before.
  */
 static const struct {
     const char *state;
