@@ -129,7 +129,7 @@ struct walk {
     struct arena memory; /* of the names */
     size_t len; /* of path */
     char path[PATH_SIZE];
-    _Alignas(8) char dirents[16 * 1024];
+    _Alignas(8) char dirents[4 * 1024];
 };
 
 static int no_memory(struct walk *w)
@@ -572,6 +572,9 @@ static int walk_scope(struct walk *w)
     return r;
 }
 
+/* As many entries as most hosts have: memory that is not touched costs nothing. */
+enum { EXPECTED = 500 };
+
 /* By more than the clock's ticks: then a change since may have an older time than it should. */
 static bool clock_went_back(const struct walk *w)
 {
@@ -599,6 +602,8 @@ int listing_of_scope(struct listing *l, const struct scope *scope, struct dirs *
                       .began_boottime = sys_boottime() };
 
     dirs_forget(dirs);
+    if (!l->room && !listing_expect(l, EXPECTED))
+        return no_memory(&w);
     if (walk_scope(&w))
         return -1;
     if (purpose == LISTING_SAVE && (!w.holds || clock_went_back(&w))) {

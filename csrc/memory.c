@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_MIN = 4096, BLOCK_MAX = 64 * 1024 };
+/* With what a block says of itself: a power of two wastes nothing in any malloc(). */
+enum { BLOCK_MIN = 1024, BLOCK_MAX = 64 * 1024 };
 
 struct arena_block {
     struct arena_block *before;
@@ -25,16 +26,16 @@ void *arena_alloc(struct arena *a, size_t n)
         return NULL;
     n = (n + 7) & ~(size_t)7;
     if (!block || block->size - block->used < n) {
-        size_t size = block ? 2 * block->size : BLOCK_MIN;
+        size_t size = block ? 2 * (sizeof(*block) + block->size) : BLOCK_MIN;
 
         if (size > BLOCK_MAX)
             size = BLOCK_MAX;
-        if (size < n)
-            size = n;
-        block = malloc(sizeof(*block) + size);
+        if (size < sizeof(*block) + n)
+            size = sizeof(*block) + n;
+        block = malloc(size);
         if (!block)
             return NULL;
-        *block = (struct arena_block){ .before = a->last, .size = size };
+        *block = (struct arena_block){ .before = a->last, .size = size - sizeof(*block) };
         a->last = block;
     }
     p = block->bytes + block->used;

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WINDOW = 128 * 1024, WRITE_BUFFER = 256 * 1024, HEAD_ROOM = 16 * 1024 };
+enum { WINDOW = 128 * 1024, WRITE_BUFFER = 64 * 1024, WRITE_BEHIND = 1024 * 1024 };
 #define TEMP_PATH PATH_STATE "/" PATH_TEMP
 
 /* ---- reading ---- */
@@ -196,6 +196,7 @@ struct writer {
     unsigned char *buf; /* WRITE_BUFFER bytes */
     size_t len;
     uint64_t written;
+    uint64_t behind; /* of it, handed to the disk */
     struct xxh64 sum;
     struct listing *l;
     struct dirs *dirs;
@@ -220,16 +221,21 @@ static int writer_flush(struct writer *w)
     return 0;
 }
 
-/* Room in the buffer, at least `wanted` bytes of it; 0 on failure. */
-static size_t writer_room(struct writer *w, size_t wanted)
+/*
+ * How much of the buffer is free, at least one byte; 0 on failure.  It is written
+ * only when it is full: pieces that begin where the kernel's large pages begin are
+ * taken in fewer of them.
+ */
+static size_t writer_room(struct writer *w)
 {
-    if (WRITE_BUFFER - w->len < wanted) {
-        uint64_t before = w->written;
-
+    if (w->len == WRITE_BUFFER) {
         if (writer_flush(w))
             return 0;
         /* The disk works while what comes next is put together: the fsync at the end waits less. */
-        sys_write_behind(w->fd, before, w->written - before);
+        if (w->written - w->behind >= WRITE_BEHIND) {
+            sys_write_behind(w->fd, w->behind, w->written - w->behind);
+            w->behind = w->written;
+        }
     }
     return WRITE_BUFFER - w->len;
 }
@@ -239,7 +245,7 @@ static int writer_add(struct writer *w, const void *bytes, size_t n)
     const unsigned char *p = bytes;
 
     while (n) {
-        size_t room = writer_room(w, 1), take = n < room ? n : room;
+        size_t room = writer_room(w), take = n < room ? n : room;
 
         if (!room)
             return -1;
@@ -275,7 +281,7 @@ static int copy_live_content(struct writer *w, struct entry *e, int fd)
     uint64_t left = e->st.size;
 
     while (left) {
-        size_t room = writer_room(w, 1);
+        size_t room = writer_room(w);
         ssize_t got;
 
         if (!room)
@@ -305,10 +311,10 @@ static int copy_saved_content(struct writer *w, struct entry *e, uint64_t from)
     return 0;
 }
 
-/* Encoded where it is written from; only one with very long attributes needs memory of its own. */
+/* Encoded where it is written from; only one that does not fit there needs memory of its own. */
 static int write_head(struct writer *w, const struct entry *e, const struct entry *first)
 {
-    size_t room = writer_room(w, HEAD_ROOM);
+    size_t room = writer_room(w);
     struct buffer direct = { .data = (char *)w->buf + w->len, .size = room, .fixed = true };
     AUTO_BUFFER own = { 0 };
 
@@ -370,13 +376,14 @@ static int write_member(struct writer *w, struct entry *e)
 static int write_manifest(struct writer *w, const struct manifest *m, const struct scope *scope)
 {
     struct buffer *text = &w->l->content; /* what it held is written: its memory serves again */
-    AUTO_BUFFER head = { 0 };
+    char block[ARCHIVE_BLOCK];
+    struct buffer head = { .data = block, .size = sizeof(block), .fixed = true };
 
     text->len = 0;
     text->failed = false;
     archive_manifest(text, m, scope, w->l);
     archive_manifest_member(&head, text->len);
-    if (text->failed || head.failed)
+    if (text->failed)
         return error_file(w->err, STEP_MEMORY, ENOMEM, TEMP_PATH);
     if (writer_add(w, head.data, head.len) || writer_flush(w))
         return -1;
