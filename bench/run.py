@@ -48,7 +48,7 @@ def runs_at(size: int, most: int) -> Runs:
         return Runs(most, min(most, 7))
     if size <= 3_000:
         return Runs(max(1, most * 2 // 3), min(most, 5))
-    return Runs(max(1, most // 3), min(most, 5))
+    return Runs(min(most, max(5, most // 3)), min(most, 5))
 
 
 def file_system(path: Path) -> str:
