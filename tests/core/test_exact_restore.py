@@ -9,6 +9,7 @@ import shutil
 import socket
 import stat
 import struct
+import tarfile
 from pathlib import Path
 from typing import Callable
 
@@ -317,6 +318,25 @@ def test_many_extended_attributes(core: Core, host: Path) -> None:
     for number in range(40):
         xattr_or_skip(path, f"user.n{number}", b"%d" % number)
     rolled_back(core, host, path.unlink)
+
+
+def test_extended_attributes_across_the_pieces_of_a_snapshot(core: Core, host: Path) -> None:
+    """A snapshot is written in pieces of 64 KiB: a header that lies in two of them is whole."""
+    many = host / "etc/network/interfaces.d"
+    for number in range(100):
+        (many / f"eth{number}").write_bytes(b"")
+        xattr_or_skip(many / f"eth{number}", "user.number", b"%d" % number)
+    core.start(host)
+    with tarfile.open(host / "var/lib/netcf/network-snapshot.tar") as snapshot:
+        members = snapshot.getmembers()
+    core.rollback(host)
+    assert [m.name for m in members if m.offset // 65536 != m.offset_data // 65536 and m.pax_headers]
+
+    def edit() -> None:
+        for number in range(100):
+            os.removexattr(many / f"eth{number}", "user.number")
+
+    rolled_back(core, host, edit)
 
 
 def test_extended_attributes_of_a_directory(core: Core, host: Path) -> None:
