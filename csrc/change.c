@@ -24,8 +24,6 @@ enum { TRIES = 5, PAUSE_MS = 20 };
 static const char PERHAPS_OPEN[] = "its snapshot may be there all the same: ask for the status before "
                                    "you edit, for the next boot rolls an open change back";
 static const char STAYS_OPEN[] = "the change stays open, no file was touched";
-static const char NOT_TOUCHED[] = "no configuration file was touched, the snapshot is kept: "
-                                  "run rollback again when the cause is mended";
 static const char DAMAGED[] = "no configuration file was touched, the snapshot is kept: take from "
                               "it by hand what can be read (tar), then commit, which drops it";
 

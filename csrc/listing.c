@@ -552,6 +552,9 @@ static int walk(struct walk *w, const struct active *a)
     return r;
 }
 
+/* As many entries as most hosts have: memory that is not touched costs nothing. */
+enum { EXPECTED = 500 };
+
 static int walk_scope(struct walk *w)
 {
     struct active all = { 0 };
@@ -559,8 +562,8 @@ static int walk_scope(struct walk *w)
 
     if (w->scope->count == 0)
         return 0;
-    all.pattern = malloc(w->scope->count * sizeof(*all.pattern));
-    if (!all.pattern)
+    if (!listing_expect(w->l, EXPECTED) ||
+        !(all.pattern = malloc(w->scope->count * sizeof(*all.pattern))))
         return no_memory(w);
     for (size_t i = 0; i < w->scope->count; i++)
         if (!w->scope->pattern[i].exclude)
@@ -571,9 +574,6 @@ static int walk_scope(struct walk *w)
     names_free(w);
     return r;
 }
-
-/* As many entries as most hosts have: memory that is not touched costs nothing. */
-enum { EXPECTED = 500 };
 
 /* By more than the clock's ticks: then a change since may have an older time than it should. */
 static bool clock_went_back(const struct walk *w)
@@ -602,8 +602,6 @@ int listing_of_scope(struct listing *l, const struct scope *scope, struct dirs *
                       .began_boottime = sys_boottime() };
 
     dirs_forget(dirs);
-    if (!l->room && !listing_expect(l, EXPECTED))
-        return no_memory(&w);
     if (walk_scope(&w))
         return -1;
     if (purpose == LISTING_SAVE && (!w.holds || clock_went_back(&w))) {

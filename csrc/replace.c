@@ -17,8 +17,6 @@
 
 enum { TRIES = 5, PAUSE_MS = 20 };
 
-static const char NOT_TOUCHED[] = "no configuration file was touched, the snapshot is kept: "
-                                  "run rollback again when the cause is mended";
 static const char NOT_KEPT[] = "the disk is full: the replaced files could not be kept";
 static const char NOT_READ[] = "could not be read, so it was replaced without being kept";
 static const char PARTLY[] = "what could be restored was; the change stays open, "

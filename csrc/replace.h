@@ -5,6 +5,10 @@
 #include "snapshot.h"
 #include "store.h"
 
+/* The state of the host after a rollback that failed before its first write. */
+#define NOT_TOUCHED "no configuration file was touched, the snapshot is kept: " \
+                    "run rollback again when the cause is mended"
+
 /* What an operation did, for people. */
 struct change_result {
     uint64_t changed, added, removed, metadata, failed, saved, refused;

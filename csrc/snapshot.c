@@ -196,7 +196,6 @@ struct writer {
     unsigned char *buf; /* WRITE_BUFFER bytes */
     size_t len;
     uint64_t written;
-    uint64_t behind; /* of it, handed to the disk */
     struct xxh64 sum;
     struct listing *l;
     struct dirs *dirs;
@@ -232,10 +231,8 @@ static size_t writer_room(struct writer *w)
         if (writer_flush(w))
             return 0;
         /* The disk works while what comes next is put together: the fsync at the end waits less. */
-        if (w->written - w->behind >= WRITE_BEHIND) {
-            sys_write_behind(w->fd, w->behind, w->written - w->behind);
-            w->behind = w->written;
-        }
+        if (w->written % WRITE_BEHIND == 0)
+            sys_write_behind(w->fd, w->written - WRITE_BEHIND, WRITE_BEHIND);
     }
     return WRITE_BUFFER - w->len;
 }
