@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* With what a block says of itself: a power of two wastes nothing in any malloc(). */
+/* With a block's own header: powers of two, which is what heap.c hands out. */
 enum { BLOCK_MIN = 1024, BLOCK_MAX = 64 * 1024 };
 
 struct arena_block {
